@@ -1,0 +1,35 @@
+"""The one exception family. A message says what happened, which value, and what to do next."""
+
+
+class AvatarbenchError(Exception):
+    """Anything a user can act on. The CLI prints the message without a traceback and exits with ``exit_code``."""
+
+    exit_code = 1
+
+
+class UsageError(AvatarbenchError):
+    """A wrong name, flag or value: nothing was started."""
+
+    exit_code = 2
+
+
+class UnknownNameError(UsageError):
+    """A name that no registry entry answers to; the message carries the near misses."""
+
+
+class DataError(AvatarbenchError):
+    """An input that cannot be read: wrong path, truncated image, empty video."""
+
+
+class AssetError(AvatarbenchError):
+    """A weight or file that is missing, cannot be fetched, or has the wrong hash."""
+
+
+class PreflightError(AvatarbenchError):
+    """Everything that is missing for a run, in one list, before any work."""
+
+    exit_code = 2
+
+
+class Unscorable(AvatarbenchError):
+    """One frame has no value under one metric. The message becomes the sample's ``reason``; the run goes on."""

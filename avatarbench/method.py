@@ -1,0 +1,154 @@
+"""The method contract: one portrait in, an avatar out, and the avatar rendered under a motion.
+
+Import-light on purpose: listing methods imports neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Status = Literal["reproduced", "working", "unverified", "unavailable"]
+"""``reproduced``: its published numbers were met; ``working``: it runs, they were not; ``unverified``: written,
+never run on the real code; ``unavailable``: no public code."""
+
+Need = Literal["image", "mediapipe", "flame", "camera", "target"]
+"""What a method reads of a motion beyond its index. ``target`` is the true frame, which only protocols with truth give."""
+
+Role = Literal["method", "bound"]
+"""A ``bound`` (floor or ceiling) is shown in tables and never ranked."""
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """All that can be said of a method without importing it.
+
+    ``factory`` is ``"package.module:Class"``; the class is called with the method's options as keywords and returns a
+    :class:`Method`. ``tracker`` names the detector that drives it, so that a table can say when the judge is the same.
+    """
+
+    id: str
+    name: str
+    summary: str
+    factory: str
+    status: Status
+    licence_code: str
+    licence_weights: str = "no weights"
+    paper: str = ""
+    repository: str = ""
+    commit: str = ""
+    environment: str = "inprocess"
+    assets: tuple[str, ...] = ()
+    needs: tuple[Need, ...] = ("image",)
+    tracker: str | None = None
+    trained_on: tuple[str, ...] = ()
+    role: Role = "method"
+    notes: str = ""
+
+
+@dataclass(frozen=True)
+class FaceTrack:
+    """What a face tracker read off one image. A tracker's output, never truth.
+
+    ``landmarks``: (478, 3) float32, x and y in pixels of the image, z in the same scale;
+    ``arkit``: (52,) float32 in [0, 1], ordered as :data:`avatarbench.metrics.face.ARKIT_NAMES`;
+    ``head``: (4, 4) float32, canonical face to camera, centimetres (MediaPipe's convention: x right, y up, z to the viewer);
+    ``faces``: how many faces were in the image; the largest is the one described.
+    """
+
+    landmarks: NDArray[np.float32]
+    arkit: NDArray[np.float32]
+    head: NDArray[np.float32]
+    faces: int = 1
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera, OpenCV axes. ``K``: (3, 3) pixels; ``world_to_camera``: (4, 4) metres; size in pixels."""
+
+    K: NDArray[np.float64]
+    world_to_camera: NDArray[np.float64]
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class FlameParameters:
+    """FLAME parameters of one frame as VHAP exports them (axis-angle radians, metres).
+
+    ``shape`` (300,), ``expr`` (100,), ``rotation`` (3,), ``neck_pose`` (3,), ``jaw_pose`` (3,), ``eyes_pose`` (6,),
+    ``translation`` (3,), ``static_offset`` (V, 3) or None.
+    """
+
+    shape: NDArray[np.float32]
+    expr: NDArray[np.float32]
+    rotation: NDArray[np.float32]
+    neck_pose: NDArray[np.float32]
+    jaw_pose: NDArray[np.float32]
+    eyes_pose: NDArray[np.float32]
+    translation: NDArray[np.float32]
+    static_offset: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """The single source image. ``image``: (H, W, 3) uint8 sRGB; ``mask``: (H, W) float32 in [0, 1], 1 is foreground."""
+
+    id: str
+    image: NDArray[np.uint8]
+    mask: NDArray[np.float32] | None = None
+    face: FaceTrack | None = None
+    flame: FlameParameters | None = None
+    camera: Camera | None = None
+
+
+@dataclass(frozen=True)
+class Motion:
+    """One driving frame. ``image``: the driver, (H, W, 3) uint8 sRGB, in the protocol's frame.
+
+    Only what the method's ``needs`` declare is filled in; ``target`` is None unless the method needs it and the
+    protocol has it. ``index`` counts the frames of one sequence from 0, in temporal order.
+    """
+
+    id: str
+    index: int
+    image: NDArray[np.uint8]
+    face: FaceTrack | None = None
+    flame: FlameParameters | None = None
+    camera: Camera | None = None
+    target: NDArray[np.uint8] | None = None
+
+
+class Avatar(Protocol):
+    """What :meth:`Method.build` returns. It may carry ``gaussians: int`` in :attr:`info`, which tables then show."""
+
+    @property
+    def info(self) -> Mapping[str, float]: ...
+
+    def render(self, motion: Motion) -> NDArray[np.generic]:
+        """The avatar under ``motion``: (H, W, 3) in the portrait's size, uint8 sRGB or floating point in [0, 1].
+
+        Raise :class:`avatarbench.errors.Unscorable` for a motion that cannot be followed (no face in the driver); any
+        exception, NaN, other size or other dtype costs that frame alone and is recorded with its reason.
+        """
+        ...
+
+
+class Method(Protocol):
+    """A head-avatar method. Constructed once a run, from ``MethodSpec.factory``."""
+
+    def build(self, portrait: Portrait) -> Avatar:
+        """One avatar from one portrait. An exception costs every frame of this portrait and is recorded."""
+        ...
+
+
+@dataclass(frozen=True)
+class BuiltAvatar:
+    """A base for avatars without figures of their own to report."""
+
+    info: Mapping[str, float] = field(default_factory=dict)

@@ -1,0 +1,97 @@
+"""The protocol contract: data that says who drives whom, under which image contract, and which metrics judge it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from avatarbench.method import Need
+
+Task = Literal["self", "cross"]
+Background = Literal["kept", "white", "black"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Frames of a dataset: ``start``, ``start + stride``, ... of every sequence; ``limit`` frames a sequence at most."""
+
+    dataset: str
+    start: int = 0
+    stride: int = 1
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class ImageContract:
+    """How every image of a protocol is brought to one frame.
+
+    A square around the face of the sequence's first frame that has one, ``scale`` times the face's larger side, at most
+    the image's shorter side and shifted inside it (no invented pixels), resampled once to ``size`` by Lanczos.
+    """
+
+    size: int = 256
+    crop: Literal["face", "none"] = "face"
+    scale: float = 1.8
+    background: Background = "kept"
+
+
+@dataclass(frozen=True)
+class ProtocolSpec:
+    """A protocol as data. ``provides`` is matched against ``MethodSpec.needs`` before anything is rendered.
+
+    ``reference`` names the real frames that set metrics compare with: ``targets`` (self) or ``identity`` (all real
+    frames of the source identities in the split; cross).
+    """
+
+    id: str
+    version: int
+    name: str
+    task: Task
+    summary: str
+    sources: Selection
+    drivers: Selection
+    metrics: tuple[str, ...]
+    provides: tuple[Need, ...]
+    image: ImageContract = ImageContract()
+    reference: Literal["targets", "identity"] = "targets"
+    notes: str = ""
+
+
+@dataclass(frozen=True)
+class FrameRef:
+    """One frame of one dataset. ``digest`` is the sha256 of the file that holds it."""
+
+    dataset: str
+    sequence: str
+    index: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One sample: ``source`` is animated by ``driver``; ``target`` is the true frame, where there is one.
+
+    ``id`` is unique in the manifest and stable under subsetting: ``<source>/<driver sequence>/<frame>``.
+    """
+
+    id: str
+    source: FrameRef
+    driver: FrameRef
+    target: FrameRef | None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The resolved pairs of a protocol, in a fixed order, with a hash that is part of the protocol's identity."""
+
+    protocol: str
+    version: int
+    image: ImageContract
+    pairs: tuple[Pair, ...]
+
+    def digest(self) -> str:
+        """sha256 of the canonical JSON: equal pairs, contract and file contents give an equal digest."""
+        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""One run: plan, preflight, build, render, score, aggregate."""
