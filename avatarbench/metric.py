@@ -26,8 +26,9 @@ class MetricSpec:
     """All that can be said of a metric without importing torch.
 
     ``factory`` is ``"package.module:Class"``, called with no arguments, returning a :class:`PairMetric` or a
-    :class:`SetMetric`. ``extractors`` are the features it reads (:mod:`avatarbench.metrics.extractors`); ``judge`` is the
-    detector it trusts. A changed definition takes a new ``version``. ``minimum`` is the least number of frames on either
+    :class:`SetMetric`. ``extractors`` are the features it reads (entry points ``avatarbench.extractors``); ``judge`` is the
+    detector it trusts. ``activations`` says that it reads an extractor's in-memory activations as well, which are too large
+    to cache. A changed definition takes a new ``version``. ``minimum`` is the least number of frames on either
     side for which the value exists.
     """
 
@@ -43,6 +44,8 @@ class MetricSpec:
     citation: str
     factory: str
     extractors: tuple[str, ...] = ()
+    activations: bool = False
+    assets: tuple[str, ...] = ()
     judge: str | None = None
     minimum: int = 1
     digits: int = 3
