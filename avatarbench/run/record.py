@@ -145,7 +145,9 @@ class RunRecord(Model):
         except ValidationError as error:
             raise DataError(f"{path} is not a valid run record: {error.errors()[0]['msg']}.") from error
         if record.schema_version > SCHEMA_VERSION:
-            raise DataError(f"{path} has schema {record.schema_version}, this avatarbench reads up to {SCHEMA_VERSION}: upgrade.")
+            raise DataError(
+                f"{path} has schema {record.schema_version}, this avatarbench reads up to {SCHEMA_VERSION}: upgrade."
+            )
         return record
 
 
@@ -163,4 +165,6 @@ def read_samples(folder: Path) -> pa.Table:
     try:
         return pq.read_table(path, schema=SAMPLES)
     except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"cannot read {path}: {error}. Finish the run with: avatarbench run --resume {folder}") from error
+        raise DataError(
+            f"cannot read {path}: {error}. Finish the run with: avatarbench run --resume {folder}"
+        ) from error

@@ -1,0 +1,210 @@
+"""Render: build each avatar once, render its frames, store them losslessly. What fails costs its own frames alone."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from avatarbench import registry
+from avatarbench.datasets.images import read_image, write_png
+from avatarbench.errors import AvatarbenchError, DataError, Unscorable
+from avatarbench.method import Avatar, Method, MethodSpec, Motion, Portrait
+from avatarbench.metrics.features import image_digest
+from avatarbench.protocol import FrameRef, Pair
+from avatarbench.run.inputs import Inputs
+from avatarbench.run.journal import Journal
+
+MEBIBYTE = 1024.0 * 1024.0
+
+
+@dataclass
+class Rendered:
+    """What the journal knows of one method's rendering."""
+
+    digests: dict[str, str] = field(default_factory=dict)  # sample -> pixel digest
+    failures: dict[str, str] = field(default_factory=dict)  # sample -> reason
+    seconds: dict[str, float] = field(default_factory=dict)  # sample -> render() time
+    builds: dict[str, dict[str, Any]] = field(default_factory=dict)  # source frame -> seconds, info
+    peak_memory_mib: float = 0.0
+
+    @property
+    def done(self) -> set[str]:
+        return self.digests.keys() | self.failures.keys()
+
+
+def prediction_path(folder: Path, method: str, sample: str) -> Path:
+    return folder / "predictions" / method.replace("/", "__") / f"{sample}.png"
+
+
+def replay(journal: Journal, folder: Path) -> defaultdict[str, Rendered]:
+    """What was rendered before, by method. A prediction whose file is gone or altered counts as not rendered."""
+    found: defaultdict[str, Rendered] = defaultdict(Rendered)
+    for event in journal.read():
+        state = found[event["method"]] if "method" in event else Rendered()
+        if event["kind"] == "avatar":
+            state.builds[event["source"]] = event
+        elif event["kind"] == "frame":
+            sample = event["sample"]
+            if "error" in event:
+                state.failures[sample] = event["error"]
+            elif _intact(prediction_path(folder, event["method"], sample), event["digest"]):
+                state.digests[sample], state.seconds[sample] = event["digest"], event["seconds"]
+        if "memory_mib" in event:
+            state.peak_memory_mib = max(state.peak_memory_mib, event["memory_mib"])
+    return found
+
+
+def _intact(path: Path, digest: str) -> bool:
+    try:
+        return image_digest(read_image(path)[0]) == digest
+    except DataError:
+        return False
+
+
+class Renderer:
+    """Renders one method: what ``state`` lacks, recorded in ``state`` and the journal as it is done."""
+
+    def __init__(
+        self, spec: MethodSpec, options: dict[str, Any], inputs: Inputs, state: Rendered, journal: Journal, folder: Path
+    ) -> None:
+        self._spec, self._options, self._inputs = spec, options, inputs
+        self._state, self._journal, self._folder = state, journal, folder
+        self._process = psutil.Process()
+
+    def render(self, pairs: Sequence[Pair], seed: int, advance: Callable[[], None]) -> None:
+        """Render every pair not done before; ``advance`` is called once a pair."""
+        remaining = [p for p in pairs if p.id not in self._state.done]
+        if not remaining:
+            return
+        try:
+            method: Method = registry.load(self._spec.factory)(**self._options)
+        except Exception as error:  # a method is anybody's code: whatever it raises is recorded, and the others run
+            self._fail(remaining, f"the method could not be set up: {_describe(error)}", advance)
+            return
+        for source, group in _by_source(remaining):
+            try:
+                avatar, build = self._build(method, source, seed)
+            except Exception as error:  # as above
+                self._fail(group, f"no avatar: {_describe(error)}", advance)
+                continue
+            self._journal.write(
+                "avatar", method=self._spec.id, source=_name(source), memory_mib=self._memory(), **build
+            )
+            self._state.builds[_name(source)] = build
+            for pair in group:
+                try:
+                    image, seconds = self._frame(avatar, pair, seed)
+                except Exception as error:  # as above
+                    self._fail([pair], _describe(error), advance)
+                    continue
+                self._store(pair, image, seconds)
+                advance()
+
+    def _build(self, method: Method, source: FrameRef, seed: int) -> tuple[Avatar, dict[str, Any]]:
+        face = self._inputs.track(source) if "mediapipe" in self._spec.needs else None
+        portrait = Portrait(id=_name(source), image=self._inputs.image(source).copy(), face=face)
+        seed_everything(seed, self._spec.id, portrait.id)
+        start = time.perf_counter()
+        avatar = method.build(portrait)
+        seconds = time.perf_counter() - start
+        return avatar, {"seconds": seconds, "info": {k: float(v) for k, v in dict(avatar.info).items()}}
+
+    def _frame(self, avatar: Avatar, pair: Pair, seed: int) -> tuple[NDArray[np.uint8], float]:
+        motion = _motion(self._spec, pair, self._inputs)
+        seed_everything(seed, self._spec.id, pair.id)
+        start = time.perf_counter()
+        image = avatar.render(motion)
+        seconds = time.perf_counter() - start
+        return check_image(image, self._inputs.image(pair.source).shape), seconds
+
+    def _store(self, pair: Pair, image: NDArray[np.uint8], seconds: float) -> None:
+        path = prediction_path(self._folder, self._spec.id, pair.id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_png(path, image)
+        digest = image_digest(image)
+        self._journal.write(
+            "frame", method=self._spec.id, sample=pair.id, digest=digest, seconds=seconds, memory_mib=self._memory()
+        )
+        self._state.digests[pair.id], self._state.seconds[pair.id] = digest, seconds
+
+    def _fail(self, pairs: Sequence[Pair], reason: str, advance: Callable[[], None]) -> None:
+        for pair in pairs:
+            self._state.failures[pair.id] = reason
+            self._journal.write("frame", method=self._spec.id, sample=pair.id, error=reason)
+            advance()
+
+    def _memory(self) -> float:
+        memory = self._process.memory_info().rss / MEBIBYTE
+        self._state.peak_memory_mib = max(self._state.peak_memory_mib, memory)
+        return memory
+
+
+def _name(source: FrameRef) -> str:
+    return f"{source.sequence}/{source.index:06d}"
+
+
+def _by_source(pairs: Sequence[Pair]) -> Iterator[tuple[FrameRef, list[Pair]]]:
+    groups: dict[FrameRef, list[Pair]] = {}
+    for pair in pairs:
+        groups.setdefault(pair.source, []).append(pair)
+    yield from groups.items()
+
+
+def _motion(spec: MethodSpec, pair: Pair, inputs: Inputs) -> Motion:
+    return Motion(
+        id=pair.id,
+        index=pair.driver.index,
+        image=inputs.image(pair.driver).copy(),
+        face=_track_or_none(inputs, pair.driver) if "mediapipe" in spec.needs else None,
+        target=inputs.image(pair.target).copy() if "target" in spec.needs and pair.target else None,
+    )
+
+
+def _track_or_none(inputs: Inputs, ref: FrameRef) -> Any:
+    try:
+        return inputs.track(ref)
+    except Unscorable:  # what to do with a faceless driver is the method's to say
+        return None
+
+
+def check_image(image: Any, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """The image as (H, W, 3) uint8. Raises Unscorable saying how it breaks the image contract."""
+    if not isinstance(image, np.ndarray):
+        raise Unscorable(f"render() returned {type(image).__name__}, not a numpy array")
+    if image.shape != shape:
+        raise Unscorable(f"render() returned an array of shape {image.shape}, the protocol asks for {shape}")
+    if image.dtype == np.uint8:
+        return image
+    if not np.issubdtype(image.dtype, np.floating):
+        raise Unscorable(f"render() returned dtype {image.dtype}, neither uint8 nor floating point in [0, 1]")
+    bad = int((~np.isfinite(image)).sum())
+    if bad:
+        raise Unscorable(f"render() returned {bad} NaN or infinite values")
+    low, high = float(image.min()), float(image.max())
+    if low < -1e-3 or high > 1 + 1e-3:
+        raise Unscorable(f"render() returned floating point in [{low:.3g}, {high:.3g}], outside [0, 1]")
+    return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
+def seed_everything(seed: int, *names: str) -> None:
+    """Seed the global generators from the run's seed and a name, so that a resumed run draws the same numbers."""
+    value = int.from_bytes(sha256(repr((seed, names)).encode()).digest()[:4], "little")
+    random.seed(value)
+    np.random.seed(value)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(value)
+
+
+def _describe(error: Exception) -> str:
+    return str(error) if isinstance(error, AvatarbenchError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,165 @@
+"""Score: every prediction against its references, grouped so that each real frame passes through the networks once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avatarbench.datasets.images import read_image
+from avatarbench.errors import AvatarbenchError
+from avatarbench.metric import Against, MetricSpec
+from avatarbench.metrics.features import Missing
+from avatarbench.metrics.scorer import Item, LazyImage, Score, Scorer
+from avatarbench.protocol import FrameRef, Manifest, Pair, ProtocolSpec
+from avatarbench.run.inputs import Inputs
+from avatarbench.run.journal import Journal
+from avatarbench.run.record import Result
+from avatarbench.run.render import Rendered, prediction_path
+from avatarbench.statistics import set_result
+
+Scores = dict[tuple[str, str], dict[str, Score]]
+"""(method, sample) -> metric -> score."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What scoring reads: the protocol's pairs and inputs, and what each method rendered of them."""
+
+    protocol: ProtocolSpec
+    manifest: Manifest
+    inputs: Inputs
+    rendered: Mapping[str, Rendered]
+    folder: Path
+
+    def reference_set(self) -> list[FrameRef]:
+        """The real frames that set metrics compare with: targets, or all frames of the source identities."""
+        if self.protocol.reference == "targets":
+            return list(dict.fromkeys(p.target for p in self.manifest.pairs if p.target is not None))
+        sources = dict.fromkeys((p.source.dataset, p.source.sequence) for p in self.manifest.pairs)
+        return [ref for source in sources for ref in self.inputs.frames_of(*source)]
+
+    def real(self, ref: FrameRef) -> LazyImage:
+        return LazyImage(f"{ref.dataset}/{ref.sequence}/{ref.index}", lambda: self.inputs.image(ref))
+
+    def prediction(self, method: str, sample: str) -> LazyImage | Missing:
+        state = self.rendered[method]
+        if sample in state.digests:
+            path = prediction_path(self.folder, method, sample)
+            return LazyImage(f"prediction/{method}/{sample}", lambda: read_image(path)[0])
+        return Missing(state.failures.get(sample, "not rendered"))
+
+
+def replay_scores(journal: Journal) -> Scores:
+    """What was scored before."""
+    found: Scores = {}
+    for event in journal.read():
+        if event["kind"] == "scores":
+            method, sample = event["method"], event["sample"]
+            found[method, sample] = {
+                metric: Score(sample, method, metric, value, reason, note)
+                for metric, (value, reason, note) in event["scores"].items()
+            }
+    return found
+
+
+def score_pairs(
+    scene: Scene,
+    methods: Sequence[str],
+    scorer: Scorer,
+    scores: Scores,
+    journal: Journal,
+    advance: Callable[[int], None],
+) -> None:
+    """Score what ``scores`` lacks, into ``scores`` and the journal; ``advance`` gets the number of predictions done."""
+    groups = [g for g in _groups(scene, methods, scores) if g]
+    for group, values in zip(groups, scorer.score(groups), strict=True):
+        by_item: Scores = {(item.method, item.sample): {} for item in group}
+        for score in values:
+            by_item[score.method, score.sample][score.metric] = score
+        for (method, sample), found in by_item.items():
+            event: dict[str, Any] = {m: [s.value, s.reason, s.note] for m, s in found.items()}
+            journal.write("scores", method=method, sample=sample, scores=event)
+        scores.update(by_item)
+        advance(len(group))
+
+
+def _groups(scene: Scene, methods: Sequence[str], scores: Scores) -> Iterator[list[Item]]:
+    """Items that share a driver, in the order of the manifest's drivers."""
+    by_driver: dict[FrameRef, list[Pair]] = {}
+    for pair in scene.manifest.pairs:
+        by_driver.setdefault(pair.driver, []).append(pair)
+    for pairs in by_driver.values():
+        yield [
+            Item(pair.id, method, scene.prediction(method, pair.id), _references(scene, pair))
+            for pair in pairs
+            for method in methods
+            if (method, pair.id) not in scores
+        ]
+
+
+def _references(scene: Scene, pair: Pair) -> dict[Against, LazyImage]:
+    source, driver = scene.real(pair.source), scene.real(pair.driver)
+    references: dict[Against, LazyImage] = {"source": source, "driver": driver, "identity": source}
+    if pair.target is not None:
+        references["target"] = references["identity"] = scene.real(pair.target)
+    return references
+
+
+def score_sets(
+    scene: Scene, methods: Sequence[str], metrics: Sequence[MetricSpec], scorer: Scorer
+) -> tuple[list[Result], dict[str, int]]:
+    """One result a method and set metric, and the size of each metric's reference set.
+
+    Statistics' inputs, the per-frame features, are stored under ``features/`` of the run's folder.
+    """
+    results: list[Result] = []
+    sizes: dict[str, int] = {}
+    references = [scene.real(ref) for ref in scene.reference_set()]
+    samples = [pair.id for pair in scene.manifest.pairs]
+    for metric in metrics:
+        for method in methods:
+            images = [image for s in samples if isinstance(image := scene.prediction(method, s), LazyImage)]
+            found = scorer.set_value(metric.id, images, references)
+            sizes[metric.id] = found.n_reference
+            reason = found.reason
+            results.append(set_result(method, metric.id, found.value, found.n_prediction, len(samples), reason))
+            _save_features(scene.folder, method, metric.id, found.features, found.keys)
+    return results, sizes
+
+
+def _save_features(folder: Path, method: str, metric: str, features: Any, keys: Sequence[str]) -> None:
+    path = folder / "features" / f"{method.replace('/', '__')}.{metric}.npz"
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_suffix(".tmp.npz")
+    np.savez(temporary, features=np.asarray(features, np.float32), keys=np.asarray(list(keys), dtype=np.str_))
+    temporary.replace(path)
+
+
+def rows(scene: Scene, methods: Sequence[str], metrics: Sequence[MetricSpec], scores: Scores) -> list[dict[str, Any]]:
+    """The rows of ``samples.parquet``: every pair, method and pair metric has one."""
+    found = []
+    for pair in scene.manifest.pairs:
+        for method in methods:
+            for metric in metrics:
+                score = scores.get((method, pair.id), {}).get(metric.id)
+                if score is None:
+                    raise AvatarbenchError(f"'{pair.id}' of '{method}' was not scored by '{metric.id}'")
+                found.append(
+                    {
+                        "protocol": scene.protocol.id,
+                        "method": method,
+                        "sample": pair.id,
+                        "source": pair.source.sequence,
+                        "driver": pair.driver.sequence,
+                        "frame": pair.driver.index,
+                        "metric": metric.id,
+                        "value": score.value,
+                        "reason": score.reason,
+                        "note": score.note,
+                    }
+                )
+    return found
