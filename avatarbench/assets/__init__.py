@@ -1,0 +1,22 @@
+"""Weights and files: what there is, whether it is here, and how it gets here. Imports neither torch nor numpy."""
+
+from avatarbench.assets.catalogue import CATALOGUE, Asset, get
+from avatarbench.assets.progress import BarProgress, PullProgress
+from avatarbench.assets.pull import State, ensure, path, pull, sha256, state, verify
+from avatarbench.assets.store import cache_root
+
+__all__ = [
+    "CATALOGUE",
+    "Asset",
+    "BarProgress",
+    "PullProgress",
+    "State",
+    "cache_root",
+    "ensure",
+    "get",
+    "path",
+    "pull",
+    "sha256",
+    "state",
+    "verify",
+]
