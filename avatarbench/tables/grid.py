@@ -1,0 +1,89 @@
+"""The printed table before any markup: headings, entries and footnotes, laid out once for every text renderer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from avatarbench.statistics import Mark, printed
+from avatarbench.tables.model import Cell, Group, Row, Table, heading
+from avatarbench.tables.notes import footnotes, short_reason
+
+BELOW_COVERAGE = "§"
+TRACKER_IS_JUDGE = "†"
+IN_DOMAIN = "‡"
+
+
+@dataclass(frozen=True)
+class Label:
+    """The heading of a row or a column; neighbours of one ``group`` stand under its name."""
+
+    text: str
+    group: str = ""
+    italic: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One printed cell. ``italic`` marks a bound."""
+
+    text: str
+    mark: Mark | None = None
+    italic: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    label: Label
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """``corner`` heads the column of row labels."""
+
+    title: str
+    corner: str
+    columns: tuple[Label, ...]
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...]
+
+
+def row_label(row: Row, table: Table) -> str:
+    """The method's name with its flags; its id is added where two methods share a name."""
+    shared = sum(r.name == row.name for r in table.rows) > 1
+    flags = (TRACKER_IS_JUDGE if row.tracker_is_judge else "") + (IN_DOMAIN if row.in_domain else "")
+    return (f"{row.name} ({row.id})" if shared else row.name) + (f" {flags}" if flags else "")
+
+
+def entry(cell: Cell, digits: int, bound: bool) -> Entry:
+    """``0.123``, ``0.123 (57/59)`` where frames are missing, ``n/a (weights)`` where there is no value."""
+    result = cell.result
+    if result.value != result.value:
+        return Entry(f"n/a ({short_reason(result.reason)})", italic=bound)
+    text = printed(result.value, digits) + (BELOW_COVERAGE if cell.below_coverage else "")
+    if not cell.complete:
+        text += f" ({result.n_valid}/{result.n_total})"
+    return Entry(text, cell.mark, bound)
+
+
+def lay_out(table: Table, transpose: bool = False) -> Grid:
+    """Methods as rows and metrics as columns, as papers print it; ``transpose`` swaps them, for many metrics."""
+    headings = [Label(heading(m), _group_title(g)) for g in table.groups for m in g.metrics]
+    labels = [Label(row_label(r, table), italic=r.bound) for r in table.rows]
+    columns = [
+        [entry(g.cells[r.id, m.id], table.decimals(m), r.bound) for r in table.rows]
+        for g in table.groups
+        for m in g.metrics
+    ]
+    title = "; ".join(dict.fromkeys(_group_title(g) for g in table.groups))
+    notes = footnotes(table)
+    if transpose:
+        lines = [Line(h, tuple(c)) for h, c in zip(headings, columns, strict=True)]
+        return Grid(title, "Metric", tuple(labels), tuple(lines), notes)
+    rows = zip(*columns, strict=True) if columns else ((),) * len(labels)
+    lines = [Line(label, tuple(row)) for label, row in zip(labels, rows, strict=True)]
+    return Grid(title, "Method", tuple(headings), tuple(lines), notes)
+
+
+def _group_title(group: Group) -> str:
+    return f"{group.protocol.id} (N = {group.protocol.pairs})"

@@ -1,0 +1,122 @@
+"""Footnotes: everything that a reader needs to judge the figures, said once below the table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from avatarbench.run.record import MetricRecord
+from avatarbench.statistics import COVERAGE
+from avatarbench.tables.model import Group, Table
+
+SHORT = 32
+"""Characters of a reason that fit into a cell."""
+
+
+def short_reason(reason: str | None) -> str:
+    """A reason as a cell has room for it: up to its first colon or semicolon; the footnote has the rest."""
+    text = (reason or "no reason recorded").strip()
+    for stop in (":", ";", " ("):
+        text = text.split(stop)[0]
+    return text if len(text) <= SHORT else text[: SHORT - 1].rstrip() + "…"
+
+
+def footnotes(table: Table) -> tuple[str, ...]:
+    """The notes of ``table``, each a sentence, in a fixed order."""
+    notes = [*_provenance(table), *_ranking(table), *_rows(table)]
+    for group in table.groups:
+        notes += _coverage(group)
+        notes += _set_sizes(group)
+    notes += _missing(table)
+    return (*notes, *table.notes)
+
+
+def _provenance(table: Table) -> Iterator[str]:
+    for group in table.groups:
+        p = group.protocol
+        yield (
+            f"{p.id}: version {p.version}, {p.task}-reenactment, {p.size} px, manifest {p.manifest[:12]}, "
+            f"{p.pairs} frames a method; {_plural('run', group.runs)}."
+        )
+
+
+def _ranking(table: Table) -> Iterator[str]:
+    marks = {c.mark for g in table.groups for c in g.cells.values()}
+    if marks - {None}:
+        yield "Best and second best of each column are marked; figures equal as printed share the mark."
+    elif sum(not r.bound for r in table.rows) == 1:
+        yield "Only one method is ranked, so no best is marked."
+
+
+def _rows(table: Table) -> Iterator[str]:
+    if bounds := [r.name for r in table.rows if r.bound]:
+        yield f"In italics, never ranked: {', '.join(bounds)} (a floor or a ceiling, not a method)."
+    for row in table.rows:
+        if row.tracker_is_judge:
+            yield f"† {row.name} is driven by the detector that judges {', '.join(row.tracker_is_judge)}."
+    for row in table.rows:
+        if row.in_domain:
+            yield f"‡ {row.name} was trained on the family of the data of {', '.join(row.in_domain)}."
+    if any(c.below_coverage for g in table.groups for c in g.cells.values()):
+        yield f"§ Valid on less than {COVERAGE:.0%} of the frames: shown on its own frames, not ranked."
+
+
+def _coverage(group: Group) -> Iterator[str]:
+    """How many frames stand behind the pair metrics, where that is not all of them."""
+    by_count: dict[int, list[str]] = {}
+    for metric in (m for m in group.metrics if m.kind == "pair"):
+        cells = [c for (_, m), c in group.cells.items() if m == metric.id]
+        counts = {c.result.n_common for c in cells if c.result.n_valid and not c.below_coverage}
+        for n in counts - {group.protocol.pairs}:
+            by_count.setdefault(n, []).append(metric.name)
+    for n, names in sorted(by_count.items(), reverse=True):
+        of = f"{n} of {group.protocol.pairs}"
+        yield f"{group.protocol.id}: {', '.join(names)} over the {of} frames valid for every method."
+
+
+def _set_sizes(group: Group) -> Iterator[str]:
+    by_size: dict[str, list[str]] = {}
+    for metric in (m for m in group.metrics if m.kind == "set"):
+        if size := _set_size(group, metric):
+            by_size.setdefault(size, []).append(metric.name)
+    for size, names in by_size.items():
+        yield f"{group.protocol.id}: {', '.join(names)} over sets of {size}."
+
+
+def _set_size(group: Group, metric: MetricRecord) -> str:
+    counts = {
+        group.methods[method].name: c.result.n_valid
+        for (method, m), c in group.cells.items()
+        if m == metric.id and method in group.methods and math.isfinite(c.result.value)
+    }
+    if not counts:
+        return ""
+    same = set(counts.values())
+    predictions = f"N = {same.pop()}" if len(same) == 1 else ", ".join(f"N = {n} ({m})" for m, n in counts.items())
+    real = "" if metric.reference_frames is None else f" against {metric.reference_frames} real frames"
+    return f"{predictions} predictions{real}"
+
+
+def _missing(table: Table) -> Iterator[str]:
+    """What each ``n/a`` means, with the cells it stands in."""
+    where: dict[str, dict[str, None]] = {}
+    names = {r.id: r.name for r in table.rows}
+    for group in table.groups:
+        for metric in group.metrics:
+            empty = {
+                method: c.result.reason or "no reason recorded"
+                for (method, m), c in group.cells.items()
+                if m == metric.id and method in names and math.isnan(c.result.value)
+            }
+            everyone = len(empty) == len(table.rows) and len(set(empty.values())) == 1
+            for method, reason in empty.items():
+                at = metric.name if everyone else f"{names[method]} in {group.protocol.id}"
+                where.setdefault(reason, {})[at] = None
+    for reason, cells in where.items():
+        short = short_reason(reason)
+        meaning = "" if short == reason else f" {reason};"
+        yield f"n/a ({short}):{meaning} {', '.join(cells)}."
+
+
+def _plural(noun: str, items: tuple[str, ...]) -> str:
+    return f"{noun}{'s' if len(items) > 1 else ''} {', '.join(items)}"

@@ -1,0 +1,1 @@
+"""Installed as ``avatarbench.results``: the papers' published numbers."""
