@@ -1,0 +1,66 @@
+"""The square that a protocol cuts out of every frame, and the one resampling that brings it to size.
+
+Coordinates are continuous, as MediaPipe's landmarks are: pixel ``i`` covers [i, i + 1), a row of W spans 0 to W.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A square of ``side`` pixels whose top left corner is at (``x``, ``y``) of the full image."""
+
+    x: float
+    y: float
+    side: float
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain numbers, for a record from which a crop can be pasted back."""
+        return asdict(self)
+
+    def to_image(self, points: NDArray[np.floating[Any]], size: int) -> NDArray[np.floating[Any]]:
+        """(..., 2) points of the crop at ``size`` pixels -> points of the full image."""
+        return points * (self.side / size) + np.array([self.x, self.y], points.dtype)
+
+    def to_crop(self, points: NDArray[np.floating[Any]], size: int) -> NDArray[np.floating[Any]]:
+        """(..., 2) points of the full image -> points of the crop at ``size`` pixels."""
+        return (points - np.array([self.x, self.y], points.dtype)) * (size / self.side)
+
+
+def face_crop(landmarks: NDArray[np.floating[Any]], image_shape: Sequence[int], scale: float) -> Crop:
+    """A square around the face: ``scale`` times the larger side of the landmarks' bounding box, centred on that box.
+
+    ``landmarks``: (N, 2 or more), x and y in pixels; ``image_shape``: (H, W, ...). At most the image's shorter side
+    and shifted inside the image. Whole pixels, so that a landmarker's last digits, which differ between processors, do
+    not change the picture. Raises ValueError for landmarks that span nothing or are not finite.
+    """
+    height, width = image_shape[:2]
+    low, high = landmarks[:, :2].min(axis=0), landmarks[:, :2].max(axis=0)
+    extent = float((high - low).max())
+    if not np.isfinite(extent) or extent <= 0:
+        raise ValueError(f"a face needs landmarks that span an area; these span {extent} pixels")
+    side = min(max(round(scale * extent), 1), height, width)
+    x, y = (round(float(c) - side / 2) for c in (low + high) / 2)
+    return Crop(min(max(x, 0), width - side), min(max(y, 0), height - side), side)
+
+
+def square_crop(image_shape: Sequence[int]) -> Crop:
+    """The largest centred square: what the image contract's crop ``"none"`` means for an image that is not square."""
+    height, width = image_shape[:2]
+    side = min(height, width)
+    return Crop((width - side) // 2, (height - side) // 2, side)
+
+
+def apply(image: NDArray[np.uint8], crop: Crop, size: int) -> NDArray[np.uint8]:
+    """The square of an (H, W, 3) uint8 image as (size, size, 3), by one antialiased Lanczos resampling."""
+    box = (crop.x, crop.y, crop.x + crop.side, crop.y + crop.side)
+    resized = Image.fromarray(np.ascontiguousarray(image)).resize((size, size), Image.Resampling.LANCZOS, box=box)
+    return np.array(resized)
