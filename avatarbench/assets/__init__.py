@@ -2,7 +2,7 @@
 
 from avatarbench.assets.catalogue import CATALOGUE, Asset, get
 from avatarbench.assets.progress import BarProgress, PullProgress
-from avatarbench.assets.pull import State, ensure, path, pull, sha256, state, verify
+from avatarbench.assets.pull import State, ensure, path, pull, pull_all, sha256, state, verify
 from avatarbench.assets.store import cache_root
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "get",
     "path",
     "pull",
+    "pull_all",
     "sha256",
     "state",
     "verify",

