@@ -5,8 +5,7 @@ Import-light on purpose: listing methods imports neither torch nor numpy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -125,10 +124,10 @@ class Motion:
 
 
 class Avatar(Protocol):
-    """What :meth:`Method.build` returns. It may carry ``gaussians: int`` in :attr:`info`, which tables then show."""
+    """What :meth:`Method.build` returns.
 
-    @property
-    def info(self) -> Mapping[str, float]: ...
+    It may also have ``info``, a mapping of names to numbers; ``info["gaussians"]`` is shown in tables.
+    """
 
     def render(self, motion: Motion) -> NDArray[np.generic]:
         """The avatar under ``motion``: (H, W, 3) in the portrait's size, uint8 sRGB or floating point in [0, 1].
@@ -145,10 +144,3 @@ class Method(Protocol):
     def build(self, portrait: Portrait) -> Avatar:
         """One avatar from one portrait. An exception costs every frame of this portrait and is recorded."""
         ...
-
-
-@dataclass(frozen=True)
-class BuiltAvatar:
-    """A base for avatars without figures of their own to report."""
-
-    info: Mapping[str, float] = field(default_factory=dict)

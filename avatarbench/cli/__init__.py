@@ -1,0 +1,56 @@
+"""The command line: one file a verb. Nothing heavy is imported until a verb needs it."""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+import typer
+
+import avatarbench
+from avatarbench.cli import assets, run, score, show, table
+from avatarbench.cli import list as list_
+from avatarbench.cli.doctor import doctor
+from avatarbench.errors import AvatarbenchError
+
+EXIT_CODES = """Exit codes: 0 complete, 3 partial (some frames have no value; the table says why), 2 usage, 1 failure,
+130 interrupted."""
+
+app = typer.Typer(
+    name="avatarbench",
+    help="Evaluation harness for one-shot, animatable head avatars.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command("run", context_settings={"allow_extra_args": False})(run.run)
+app.command("score")(score.score)
+app.command("table")(table.table)
+app.command("list")(list_.list_)
+app.command("show")(show.show)
+app.command("doctor")(doctor)
+app.add_typer(assets.app, name="assets", help="Weights and files: pinned, verified, pulled without a login.")
+
+
+@app.callback(invoke_without_command=True)
+def version(show_version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
+    if show_version:
+        typer.echo(avatarbench.__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the CLI. What a user can act on is printed as one message, never as a traceback."""
+    try:
+        app()
+    except AvatarbenchError as error:
+        _fail(str(error), error.exit_code)
+    except OSError as error:
+        hint = " Free some space, then go on with --resume." if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        _fail(f"{error.strerror or error}: {error.filename or ''}.{hint}", 1)
+
+
+def _fail(message: str, code: int) -> None:
+    sys.stderr.write(f"avatarbench: {message}\n")
+    sys.exit(code)

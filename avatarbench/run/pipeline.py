@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,18 +31,32 @@ from avatarbench.run.preflight import Preflight, check, resolve
 from avatarbench.run.progress import progress_bar
 from avatarbench.run.record import MethodRecord, MetricRecord, ProtocolRecord, Result, RunRecord, write_samples
 from avatarbench.run.render import Rendered, Renderer, replay
-from avatarbench.run.score import Scene, Scores, replay_scores, rows, score_pairs, score_sets
+from avatarbench.run.score import Scene, Scores, replay_scores, rows, score_pairs, score_sets, where
 from avatarbench.run.sheet import contact_sheet
 from avatarbench.statistics import summarise, values_of
 
 
-def start(config: RunConfig, out: Path, command: Sequence[str]) -> tuple[Path, RunRecord]:
-    """Plan and execute a new run in a folder of its own under ``out``. Raises PreflightError before any work."""
+@dataclass(frozen=True)
+class Prepared:
+    """A run that lacks nothing: its configuration, what it is made of, and its pairs."""
+
+    config: RunConfig
+    found: Preflight
+    manifest: Manifest
+
+
+def prepare(config: RunConfig) -> Prepared:
+    """Resolve, preflight and plan. Raises UsageError or PreflightError with everything that is wrong at once."""
     found = resolve(config)
     check(found, config)
-    manifest = make_manifest(found.protocol, config, found.datasets)
+    return Prepared(config, found, make_manifest(found.protocol, config, found.datasets))
+
+
+def start(prepared: Prepared, out: Path, command: Sequence[str]) -> tuple[Path, RunRecord]:
+    """Begin a run in a folder of its own under ``out``; :func:`execute` then does the work."""
+    config, found, manifest = prepared.config, prepared.found, prepared.manifest
     created = datetime.now(UTC)
-    folder = _new_folder(out, f"{created:%Y%m%d-%H%M%S}-{found.protocol.id}")
+    folder = new_folder(out, f"{created:%Y%m%d-%H%M%S}-{found.protocol.id}")
     record = RunRecord(
         id=folder.name,
         status="running",
@@ -52,33 +66,32 @@ def start(config: RunConfig, out: Path, command: Sequence[str]) -> tuple[Path, R
         seed=config.seed,
         protocol=_protocol_record(found.protocol, manifest),
         methods=[_method_record(m, config, found) for m in found.methods],
-        metrics=[_metric_record(m, found) for m in found.metrics],
+        metrics=[metric_record(m, found.unavailable.get(m.id)) for m in found.metrics],
         environment=describe_environment(),
     )
     record.save(folder)
-    return folder, _execute(record, folder, found, manifest, config)
+    return folder, record
 
 
-def resume(folder: Path) -> RunRecord:
-    """Finish a run that was interrupted or killed. Raises UsageError where its inputs or definitions have changed."""
+def reopen(folder: Path) -> tuple[Prepared, RunRecord]:
+    """A run that was interrupted or killed, ready to go on. Raises UsageError where inputs or definitions changed."""
     record = RunRecord.load(folder)
-    config = RunConfig.model_validate(record.config)
-    found = resolve(config)
-    check(found, config)
-    manifest = make_manifest(found.protocol, config, found.datasets)
-    if manifest.digest() != record.protocol.manifest:
+    prepared = prepare(RunConfig.model_validate(record.config))
+    now = prepared.manifest.digest()
+    if now != record.protocol.manifest:
         raise UsageError(
-            f"{folder} cannot be resumed: its pairs or input files have changed (manifest {record.protocol.manifest[:12]} "
-            f"then, {manifest.digest()[:12]} now). Start a new run."
+            f"{folder} cannot be resumed: its pairs or input files have changed (manifest "
+            f"{record.protocol.manifest[:12]} then, {now[:12]} now). Start a new run."
         )
     for old in record.metrics:
-        new = next(m for m in found.metrics if m.id == old.id)
-        if (new.version, _asset_hashes(new)) != (old.version, old.assets):
+        new = next(m for m in prepared.found.metrics if m.id == old.id)
+        if new.version != old.version or (old.unavailable is None and _asset_hashes(new) != old.assets):
             raise UsageError(f"{folder} cannot be resumed: '{old.id}' is another version or has other weights now.")
-    return _execute(record, folder, found, manifest, config)
+    return prepared, record
 
 
-def _execute(record: RunRecord, folder: Path, found: Preflight, manifest: Manifest, config: RunConfig) -> RunRecord:
+def execute(prepared: Prepared, folder: Path, record: RunRecord) -> None:
+    """Do what the folder's journal has not done yet and finish ``record``. Interrupted, it can be reopened."""
     with ExitStack() as stack:
         lock = FileLock(folder / ".lock", timeout=0)
         try:
@@ -88,19 +101,17 @@ def _execute(record: RunRecord, folder: Path, found: Preflight, manifest: Manife
         record.status, record.finished = "running", None
         record.save(folder)
         try:
-            _stages(record, folder, found, manifest, config, stack)
+            _stages(prepared, folder, record, stack)
         except BaseException as error:
             record.status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             with suppress(OSError):  # on a full disk the old record stays: the journal is what resuming needs
                 record.save(folder)
             raise
-    return record
 
 
-def _stages(
-    record: RunRecord, folder: Path, found: Preflight, manifest: Manifest, config: RunConfig, stack: ExitStack
-) -> None:
-    device = _device(config.device)
+def _stages(prepared: Prepared, folder: Path, record: RunRecord, stack: ExitStack) -> None:
+    config, found, manifest = prepared.config, prepared.found, prepared.manifest
+    device = device_name(config.device)
     cache = FeatureCache.default()
     engine = FeatureEngine(["face"], cache, device)
     stack.callback(engine.close)
@@ -130,28 +141,29 @@ def _stages(
         score_pairs(scene, methods, scorer, scores, journal, lambda n: progress.advance(task, n))
         sets, sizes = score_sets(scene, methods, [m for m in metrics if m.kind == "set"], scorer)
     with _timed(record, "aggregate"):
-        samples = rows(scene, methods, pair_metrics, scores)
+        samples = rows(found.protocol.id, [where(p) for p in manifest.pairs], methods, pair_metrics, scores)
         write_samples(samples, folder)
         contact_sheet(scene, methods, folder / "contact.png")
         _write_json(folder / "inputs.json", inputs.record())
         _write_json(folder / "manifest.json", asdict(manifest))
-        _finish(record, samples, sets, sizes, inputs, len(manifest.pairs))
+        finish(record, samples, sets, sizes, list(dict.fromkeys(inputs.notes)), len(manifest.pairs))
     record.save(folder)
 
 
-def _finish(
+def finish(
     record: RunRecord,
     samples: list[dict[str, Any]],
     sets: list[Result],
     sizes: dict[str, int],
-    inputs: Inputs,
+    notes: list[str],
     n_total: int,
 ) -> None:
+    """Aggregate into ``record``: results, notes, and the status that the exit code follows."""
     for metric in record.metrics:
         metric.reference_frames = sizes.get(metric.id)
     record.results = summarise(values_of(samples), record.methods, record.metrics, n_total, sets)
     counted = Counter((r["method"], r["metric"], r["note"]) for r in samples if r["note"])
-    record.notes = list(dict.fromkeys(inputs.notes)) + [
+    record.notes = notes + [
         f"{method}, {metric}: {count} x {note}" for (method, metric, note), count in sorted(counted.items())
     ]
     expected = [r for r in record.results if _available(record, r)]
@@ -217,7 +229,7 @@ def _method_record(spec: MethodSpec, config: RunConfig, found: Preflight) -> Met
     )
 
 
-def _metric_record(spec: MetricSpec, found: Preflight) -> MetricRecord:
+def metric_record(spec: MetricSpec, unavailable: str | None) -> MetricRecord:
     return MetricRecord(
         id=spec.id,
         name=spec.name,
@@ -227,8 +239,8 @@ def _metric_record(spec: MetricSpec, found: Preflight) -> MetricRecord:
         unit=spec.unit,
         digits=spec.digits,
         spec=asdict(spec),
-        assets={} if spec.id in found.unavailable else _asset_hashes(spec),
-        unavailable=found.unavailable.get(spec.id),
+        assets={} if unavailable else _asset_hashes(spec),
+        unavailable=unavailable,
     )
 
 
@@ -236,7 +248,7 @@ def _asset_hashes(spec: MetricSpec) -> dict[str, str]:
     return {name: assets.sha256(name) for name in spec.assets if assets.state(name) == "present"}
 
 
-def _device(wanted: str) -> str:
+def device_name(wanted: str) -> str:
     import torch
 
     if wanted == "auto":
@@ -246,7 +258,7 @@ def _device(wanted: str) -> str:
     return wanted
 
 
-def _new_folder(out: Path, name: str) -> Path:
+def new_folder(out: Path, name: str) -> Path:
     """A folder that did not exist: two runs of one second get different names."""
     for attempt in range(1, 1000):
         folder = out / (name if attempt == 1 else f"{name}-{attempt}")

@@ -118,7 +118,7 @@ class Renderer:
         start = time.perf_counter()
         avatar = method.build(portrait)
         seconds = time.perf_counter() - start
-        return avatar, {"seconds": seconds, "info": {k: float(v) for k, v in dict(avatar.info).items()}}
+        return avatar, {"seconds": seconds, "info": {k: float(v) for k, v in getattr(avatar, "info", {}).items()}}
 
     def _frame(self, avatar: Avatar, pair: Pair, seed: int) -> tuple[NDArray[np.uint8], float]:
         motion = _motion(self._spec, pair, self._inputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -139,27 +139,31 @@ def _save_features(folder: Path, method: str, metric: str, features: Any, keys: 
     temporary.replace(path)
 
 
-def rows(scene: Scene, methods: Sequence[str], metrics: Sequence[MetricSpec], scores: Scores) -> list[dict[str, Any]]:
-    """The rows of ``samples.parquet``: every pair, method and pair metric has one."""
+@dataclass(frozen=True)
+class Where:
+    """The columns of ``samples.parquet`` that say which sample a row is of."""
+
+    sample: str
+    source: str
+    driver: str
+    frame: int
+
+
+def where(pair: Pair) -> Where:
+    return Where(pair.id, pair.source.sequence, pair.driver.sequence, pair.driver.index)
+
+
+def rows(
+    protocol: str, samples: Sequence[Where], methods: Sequence[str], metrics: Sequence[MetricSpec], scores: Scores
+) -> list[dict[str, Any]]:
+    """The rows of ``samples.parquet``: every sample, method and pair metric has one."""
     found = []
-    for pair in scene.manifest.pairs:
+    for at in samples:
         for method in methods:
             for metric in metrics:
-                score = scores.get((method, pair.id), {}).get(metric.id)
+                score = scores.get((method, at.sample), {}).get(metric.id)
                 if score is None:
-                    raise AvatarbenchError(f"'{pair.id}' of '{method}' was not scored by '{metric.id}'")
-                found.append(
-                    {
-                        "protocol": scene.protocol.id,
-                        "method": method,
-                        "sample": pair.id,
-                        "source": pair.source.sequence,
-                        "driver": pair.driver.sequence,
-                        "frame": pair.driver.index,
-                        "metric": metric.id,
-                        "value": score.value,
-                        "reason": score.reason,
-                        "note": score.note,
-                    }
-                )
+                    raise AvatarbenchError(f"'{at.sample}' of '{method}' was not scored by '{metric.id}'")
+                result = {"metric": metric.id, "value": score.value, "reason": score.reason, "note": score.note}
+                found.append({"protocol": protocol, "method": method, **asdict(at), **result})
     return found

@@ -1,4 +1,4 @@
-"""The contact sheet: a picture a run for a person to check, because a table cannot show a mirrored or mis-cropped face."""
+"""The contact sheet: one picture a run, because a table cannot show a mirrored or mis-cropped face."""
 
 from __future__ import annotations
 

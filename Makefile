@@ -1,0 +1,43 @@
+# Two commands do everything on a fresh machine with Python 3.11 and make: `make demo` and `make test`.
+PYTHON ?= python3.11
+BIN := .venv/bin
+METHODS := -m source-copy -m oracle -m face-warp
+PROTOCOLS := -p clip-self -p portrait-cross
+
+.PHONY: help setup demo demo-full test lint lock benchmark clean
+
+help:
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(BIN)/.ready ## install everything into .venv
+
+$(BIN)/.ready: pyproject.toml requirements.lock
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet "$$(sed -n 's/^\(uv==[0-9.]*\).*/\1/p' requirements.lock)"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: setup ## three methods on both embedded protocols, a subset of the frames, one table
+	$(BIN)/avatarbench run $(METHODS) $(PROTOCOLS) --limit 24 --skip-missing
+
+demo-full: setup ## the same on every frame
+	$(BIN)/avatarbench run $(METHODS) $(PROTOCOLS) --stride 1 --skip-missing
+
+test: setup ## all tests
+	$(BIN)/python -m pytest
+
+lint: setup ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy avatarbench methods protocols benchmarks
+
+lock: setup ## resolve requirements.lock anew
+	$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url \
+	  --no-emit-find-links --python-version 3.11 --custom-compile-command "make lock" -o requirements.lock
+
+benchmark: setup ## speed and memory beside the reference packages
+	$(BIN)/python benchmarks/metrics.py
+
+clean: ## remove the environment and build products, not your runs
+	rm -rf .venv build dist *.egg-info

@@ -1,0 +1,209 @@
+"""Scoring frames that already exist: two folders or two videos, for people who only have frames."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from avatarbench import assets, registry
+from avatarbench.datasets.folder import FolderDataset
+from avatarbench.errors import DataError, UsageError
+from avatarbench.metric import Against, MetricSpec
+from avatarbench.metrics.cache import FeatureCache
+from avatarbench.metrics.features import Missing
+from avatarbench.metrics.scorer import Item, LazyImage, Scorer
+from avatarbench.protocol import Task
+from avatarbench.run.environment import describe_environment
+from avatarbench.run.pipeline import device_name, finish, metric_record, new_folder
+from avatarbench.run.progress import progress_bar
+from avatarbench.run.record import MethodRecord, ProtocolRecord, Result, RunRecord, write_samples
+from avatarbench.run.score import Scores, Where, rows
+from avatarbench.statistics import set_result
+
+PROTOCOL = "frames"
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Frames by id: the file's name without its ending in a folder of images, the zero-padded index in a video."""
+
+    path: Path
+    images: dict[str, LazyImage]
+    digest: str
+    notes: tuple[str, ...]
+
+
+def read_frames(path: Path) -> Frames:
+    """Frames of a folder of images, of one image or of one video. Raises DataError or UsageError where it is none."""
+    dataset = FolderDataset(path)
+    sequences = dataset.sequences()
+    lengths = {s: dataset.length(s) for s in sequences}
+    images: dict[str, LazyImage] = {}
+    if len(sequences) == 1:
+        only = sequences[0]
+        for i in range(lengths[only]):
+            name = only if path.is_dir() and lengths[only] == 1 else f"{i:06d}"
+            images[name] = LazyImage(f"{path}/{name}", lambda i=i: dataset.read(only, i))  # type: ignore[misc]
+    elif all(n == 1 for n in lengths.values()):
+        for s in sequences:
+            images[s] = LazyImage(f"{path}/{s}", lambda s=s: dataset.read(s, 0))  # type: ignore[misc]
+    else:
+        raise UsageError(f"{path} holds several sequences: score one folder of images or one video at a time.")
+    digest = hashlib.sha256("\n".join(f"{s} {dataset.digest(s)}" for s in sequences).encode()).hexdigest()
+    notes = tuple(f"{path.name}/{s}: {note}" for s in sequences for note in dataset.notes(s))
+    return Frames(path, images, digest, notes)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to score against what. ``source`` is the one portrait, for identity metrics."""
+
+    predictions: Frames
+    references: Frames
+    source: Frames | None
+    task: Task
+    name: str
+    metrics: tuple[str, ...]
+
+
+def choose_metrics(request: Request) -> tuple[list[MetricSpec], dict[str, str]]:
+    """The metrics to run and why some have no value. Raises UsageError where one asked for by name is impossible."""
+    has: set[Against] = {"driver", "real"}
+    if request.task == "self":
+        has |= {"target", "identity"}
+    if request.source is not None:
+        has |= {"source", "identity"}
+    names = request.metrics or tuple(registry.names("metrics"))
+    specs = [registry.metric(name) for name in dict.fromkeys(names)]
+    possible = [s for s in specs if s.against in has]
+    impossible = [s for s in specs if s.against not in has]
+    if request.metrics and impossible:
+        needs = ", ".join(
+            f"{s.id} (needs {'--source' if s.against != 'target' else '--task self'})" for s in impossible
+        )
+        raise UsageError(f"these metrics have nothing to compare with: {needs}.")
+    missing = assets.ensure(dict.fromkeys(a for s in possible for a in s.assets))
+    lacking = {s.id: "weights" for s in possible if any(a in missing for a in s.assets)}
+    if request.metrics and lacking:
+        raise UsageError("\n".join(f"{missing[a]}" for a in missing))
+    return possible, lacking
+
+
+def score_frames(
+    request: Request, out: Path, command: Sequence[str], device: str, batch: int
+) -> tuple[Path, RunRecord]:
+    """Score and record as a run, so that ``avatarbench table`` can put it beside others."""
+    ids = _check_ids(request)
+    specs, lacking = choose_metrics(request)
+    for spec in specs:
+        if spec.kind == "set" and min(len(ids), len(request.predictions.images)) < spec.minimum:
+            lacking.setdefault(spec.id, f"{len(ids)} frames, needs {spec.minimum}")
+    metrics = [s for s in specs if s.id not in lacking]
+    if not metrics:
+        raise UsageError("no metric is left to run: " + "; ".join(f"{k}: {v}" for k, v in lacking.items()))
+    folder = new_folder(out, f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{PROTOCOL}")
+    record = _record(request, specs, lacking, len(ids), command, folder.name)
+    record.save(folder)
+    notes = [*request.predictions.notes, *request.references.notes]
+    with closing(Scorer(metrics, FeatureCache.default(), device_name(device), batch)) as scorer:
+        scores = _score_pairs(request, ids, scorer)
+        sets, sizes = _score_sets(request, ids, [m for m in metrics if m.kind == "set"], scorer)
+    at = [Where(name, "", request.references.path.name, i) for i, name in enumerate(ids)]
+    samples = rows(PROTOCOL, at, [request.name], [m for m in metrics if m.kind == "pair"], scores)
+    write_samples(samples, folder)
+    finish(record, samples, sets, sizes, notes, len(ids))
+    record.save(folder)
+    return folder, record
+
+
+def _check_ids(request: Request) -> list[str]:
+    """Reference ids. A prediction without reference is refused; a reference without prediction is a missing sample."""
+    predicted, real = request.predictions.images, request.references.images
+    extra = sorted(predicted.keys() - real.keys())
+    shared = predicted.keys() & real.keys()
+    counts = f"{request.predictions.path} has {len(predicted)} frames, {request.references.path} has {len(real)}"
+    if extra:
+        shown = ", ".join(extra[:5]) + (", ..." if len(extra) > 5 else "")
+        raise DataError(f"{counts}, and {len(extra)} predictions have no reference of the same name ({shown}).")
+    if not shared:
+        raise DataError(f"{counts}, and no names agree. Frames are paired by file name, never by position.")
+    return sorted(real)
+
+
+def _score_pairs(request: Request, ids: list[str], scorer: Scorer) -> Scores:
+    source = next(iter(request.source.images.values())) if request.source else None
+    groups = []
+    for name in ids:
+        real = request.references.images[name]
+        references: dict[Against, LazyImage] = {"driver": real}
+        if source is not None:
+            references["source"] = references["identity"] = source
+        if request.task == "self":
+            references["target"] = references["identity"] = real
+        prediction = request.predictions.images.get(name) or Missing("no prediction of this name")
+        groups.append([Item(name, request.name, prediction, references)])
+    scores: Scores = {}
+    with progress_bar() as progress:
+        task = progress.add_task("score", total=len(groups))
+        for values in scorer.score(groups):
+            for score in values:
+                scores.setdefault((score.method, score.sample), {})[score.metric] = score
+            progress.advance(task)
+    return scores
+
+
+def _score_sets(
+    request: Request, ids: list[str], metrics: list[MetricSpec], scorer: Scorer
+) -> tuple[list[Result], dict[str, int]]:
+    predictions = [request.predictions.images[name] for name in ids if name in request.predictions.images]
+    references = [request.references.images[name] for name in ids]
+    results, sizes = [], {}
+    for metric in metrics:
+        found = scorer.set_value(metric.id, predictions, references)
+        sizes[metric.id] = found.n_reference
+        results.append(set_result(request.name, metric.id, found.value, found.n_prediction, len(ids), found.reason))
+    return results, sizes
+
+
+def _record(
+    request: Request, specs: list[MetricSpec], lacking: dict[str, str], n: int, command: Sequence[str], run_id: str
+) -> RunRecord:
+    pairs = {"references": request.references.digest, "task": request.task}
+    if request.source is not None:
+        pairs["source"] = request.source.digest
+    digest = hashlib.sha256(json.dumps(pairs, sort_keys=True).encode()).hexdigest()
+    first = next(iter(request.references.images.values())).load()
+    return RunRecord(
+        id=run_id,
+        status="running",
+        created=datetime.now(UTC),
+        command=list(command),
+        config={"predictions": str(request.predictions.path), "references": str(request.references.path)},
+        seed=0,
+        protocol=ProtocolRecord(
+            id=PROTOCOL,
+            version=1,
+            name=f"frames of {request.references.path.name}",
+            task=request.task,
+            manifest=digest,
+            pairs=n,
+            size=max(first.shape[:2]),
+            spec={"summary": "frames given by the user, paired by name"},
+        ),
+        methods=[
+            MethodRecord(
+                id=request.name,
+                name=request.name,
+                role="method",
+                spec={"summary": "frames given by the user", "digest": request.predictions.digest},
+                frames=len(request.predictions.images),
+            )
+        ],
+        metrics=[metric_record(s, lacking.get(s.id)) for s in specs],
+        environment=describe_environment(),
+    )

@@ -1,0 +1,89 @@
+"""Shared fixtures. Assets come from the registry through our own code; features and runs go to temporary folders."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+Done = subprocess.CompletedProcess[str]
+Cli = Callable[..., Done]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _feature_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A feature cache of the session's own, so that no test passes on what an earlier session computed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AVATARBENCH_FEATURES", str(tmp_path_factory.mktemp("features") / "features.sqlite3"))
+        yield
+
+
+def call(
+    command: list[str], cwd: Path, env: dict[str, str] | None = None, timeout: float = 300, columns: int = 250
+) -> Done:
+    environment = {**os.environ, "COLUMNS": str(columns), **(env or {})}
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """The command line as a user runs it, in an empty folder: ``cli("run", "-m", ...)``."""
+
+    def run(*arguments: str | Path, env: dict[str, str] | None = None, timeout: float = 300) -> Done:
+        return call([sys.executable, "-m", "avatarbench", *map(str, arguments)], tmp_path, env, timeout)
+
+    return run
+
+
+@dataclass(frozen=True)
+class Installed:
+    """An environment outside the checkout that holds our wheel and the plugin of ``tests/plugin``."""
+
+    bin: Path
+    wheel: Path
+
+    def python(self, *arguments: str, cwd: Path) -> Done:
+        return call([str(self.bin / "python"), *arguments], cwd)
+
+    def cli(self, *arguments: str, cwd: Path) -> Done:
+        return call([str(self.bin / "avatarbench"), *arguments], cwd)
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    folder = tmp_path_factory.mktemp("installed")
+    source = folder / "source"
+    # From what git tracks, so that neither a stale build folder nor an untracked file reaches the wheel.
+    files = _check(
+        ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"], folder
+    ).stdout
+    for name in filter(None, files.split("\0")):
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    _check([sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(folder), str(source)], folder)
+    wheel = next(folder.glob("avatarbench-*.whl"))
+    _check([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], folder)
+    python = folder / "venv" / "bin" / "python"
+    site = Path(_check([str(python), "-c", "import site; print(site.getsitepackages()[0])"], folder).stdout.strip())
+    # A .pth file brings the dependencies; the .pth of our own editable install is not followed from there.
+    ours = next(p for p in map(Path, sys.path) if p.name == "site-packages")
+    (site / "dependencies.pth").write_text(f"{ours}\n")
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
+    _check([*pip, "--force-reinstall", str(wheel)], folder)
+    _check([*pip, "--no-build-isolation", str(source / "tests" / "plugin")], folder)
+    return Installed(python.parent, wheel)
+
+
+def _check(command: list[str], cwd: Path) -> Done:
+    done = call(command, cwd)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+    return done

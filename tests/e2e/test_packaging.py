@@ -1,0 +1,96 @@
+"""The wheel installs and runs outside the checkout, and a third party's package registers as ours do."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Installed
+
+
+def test_wheel_holds_the_packages_and_no_tests(installed: Installed) -> None:
+    with zipfile.ZipFile(installed.wheel) as wheel:
+        names = set(wheel.namelist())
+    assert {"avatarbench/configs/run.yaml", "avatarbench/methods/face_warp/spec.py", "avatarbench/py.typed"} <= names
+    assert not [n for n in names if n.startswith(("tests/", "methods/", "protocols/", "configs/"))]
+
+
+def test_installed_package_is_not_the_checkout(installed: Installed, tmp_path: Path) -> None:
+    done = installed.python("-c", "import avatarbench.methods.face_warp as m; print(m.__file__)", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert str(ROOT) not in done.stdout
+
+
+def test_third_party_method_and_metric_are_listed_with_their_owner(installed: Installed, tmp_path: Path) -> None:
+    for kind, name in (("methods", "tint"), ("metrics", "mean-shift")):
+        done = installed.cli("list", kind, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert name in done.stdout
+        assert "avatarbench-tint" in done.stdout
+
+
+def test_third_party_method_runs_beside_ours_outside_the_checkout(installed: Installed, tmp_path: Path) -> None:
+    done = installed.cli(
+        "run", "-m", "tint", "-m", "source-copy", "-p", "clip-self", "--metric", "mean-shift", "--metric", "psnr",
+        "--limit", "2", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    record = json.loads(next(tmp_path.glob("runs/*/run.json")).read_text())
+    shift = {r["method"]: r["value"] for r in record["results"] if r["metric"] == "mean-shift"}
+    assert shift["source-copy"] == 0
+    assert 9 < shift["tint"] <= 10  # ten levels, less where a pixel was darker than ten
+
+
+FAULTS = {
+    "raise": "ZeroDivisionError: the plugin divided by zero",
+    "nan": "NaN or infinite values",
+    "size": "shape (255, 256, 3)",
+    "dtype": "dtype int64",
+    "range": "outside [0, 1]",
+    "list": "list, not a numpy array",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faulty_frame_is_nan_with_its_reason_and_the_run_goes_on(
+    fault: str, installed: Installed, tmp_path: Path
+) -> None:
+    done = installed.cli(
+        "run", "-m", "tint", "-p", "clip-self", "--metric", "mean-shift", "--limit", "3", f"+method.tint.fault={fault}",
+        "+method.tint.at=16", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    rows = samples(next(tmp_path.glob("runs/*")))
+    assert [r["frame"] for r in rows if r["reason"]] == [16]
+    assert FAULTS[fault] in next(r["reason"] for r in rows if r["reason"])
+    assert sum(r["value"] == r["value"] for r in rows) == 2
+    assert "2/3" in done.stdout
+
+
+def test_method_that_builds_nothing_fails_with_its_reason(installed: Installed, tmp_path: Path) -> None:
+    done = installed.cli(
+        "run", "-m", "tint", "-p", "clip-self", "--metric", "mean-shift", "--limit", "2", "+method.tint.fault=build",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert {r["reason"] for r in samples(next(tmp_path.glob("runs/*")))} == {
+        "no avatar: RuntimeError: the plugin builds nothing"
+    }
+
+
+def samples(run: Path) -> list[dict]:
+    from avatarbench.run.record import read_samples
+
+    return read_samples(run).to_pylist()
+
+
+def test_lock_is_hashed_and_names_no_index() -> None:
+    text = (ROOT / "requirements.lock").read_text()
+    pins = [line for line in text.splitlines() if line and not line.startswith((" ", "#"))]
+    assert all("==" in pin and pin.endswith("\\") for pin in pins)
+    assert {"setuptools", "uv", "pip", "torch", "mediapipe"} <= {pin.split("==")[0] for pin in pins}
+    assert "://" not in text
+    assert "--index" not in text
