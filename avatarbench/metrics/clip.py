@@ -1,0 +1,126 @@
+"""``clip``: cosine of OpenAI's CLIP image embeddings, source against prediction."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from avatarbench.errors import AssetError
+from avatarbench.metric import MetricSpec
+from avatarbench.metrics.features import Features, Frame, Missing
+from avatarbench.metrics.networks import Weights, batches, fingerprint, float32_inference, read_state_dict
+
+if TYPE_CHECKING:
+    from open_clip import CLIP
+    from torch import Tensor
+
+MODEL = "ViT-B-32-quickgelu"
+TAG = "openai"
+SIDE = 224
+
+SPEC = MetricSpec(
+    id="clip",
+    name="CLIP",
+    version=1,
+    kind="pair",
+    better="higher",
+    unit="",
+    range=(-1.0, 1.0),
+    against="source",
+    definition=(
+        f"Cosine of the image embeddings of prediction and source portrait under open_clip's {MODEL}, weights tag "
+        f"'{TAG}' (512 numbers, float32), with open_clip's own preprocessing: shorter side to 224 by antialiased "
+        "bicubic resize, centre crop, CLIP mean and deviation."
+    ),
+    citation=(
+        "Radford et al., Learning transferable visual models from natural language supervision, ICML 2021; Ilharco et "
+        "al., OpenCLIP, 2021"
+    ),
+    factory="avatarbench.metrics.clip:Clip",
+    extractors=("clip",),
+    assets=("open-clip",),
+)
+
+
+class Clip:
+    """Cosine of two embeddings."""
+
+    def __call__(self, prediction: Frame, reference: Frame) -> float:
+        a, b = (np.asarray(f["clip"]["embedding"], np.float64) for f in (prediction, reference))
+        return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+
+
+class ClipEmbedding:
+    """``embedding`` (512,) float32 of the image tower, not normalised."""
+
+    id: ClassVar[str] = "clip"
+    requires: ClassVar[tuple[str, ...]] = ()
+    kept: ClassVar[tuple[str, ...]] = ("embedding",)
+    version: ClassVar[int] = 1
+
+    def __init__(self, device: str = "cpu", weights: Path | None = None) -> None:
+        self.device = device
+        self.weights = Weights("open-clip", weights)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint(self.id, self.version, self.weights.sha256, {"model": MODEL, "side": SIDE})
+
+    @cached_property
+    def _model(self) -> CLIP:
+        from open_clip.model import build_model_from_openai_state_dict
+
+        state = _state_dict(self.weights)
+        try:
+            # The archive holds half-precision tensors; the network computes in float32 on every device.
+            return build_model_from_openai_state_dict(dict(state)).float().to(self.device)
+        except (RuntimeError, KeyError) as error:
+            raise AssetError(f"{self.weights.path} does not fit {MODEL}: {error}") from error
+
+    def extract(self, frames: Sequence[Frame], activations: bool) -> list[Features | Missing]:
+        import torch
+
+        found: list[Features | Missing] = [Missing("not extracted")] * len(frames)
+        with float32_inference():
+            for indices in batches(frames, self.device):
+                pixels = torch.stack([preprocess(frames[i]) for i in indices]).to(self.device)
+                embeddings = self._model.encode_image(pixels).cpu().numpy()
+                for index, embedding in zip(indices, embeddings, strict=True):
+                    found[index] = {"embedding": embedding.copy()}
+        return found
+
+    def close(self) -> None:
+        self.__dict__.pop("_model", None)
+
+
+def preprocess(frame: Frame) -> Tensor:
+    """(3, 224, 224) float32: open_clip's evaluation transform of this model."""
+    from open_clip import image_transform
+    from PIL import Image
+
+    return image_transform(SIDE, is_train=False)(Image.fromarray(frame.image))
+
+
+def _state_dict(weights: Weights) -> dict[str, Tensor]:
+    """OpenAI's release is a TorchScript archive, which can run code: it is opened only as the pinned asset, whose hash
+    was checked. A file of the caller's own must be a state dict (safetensors or a plain torch file)."""
+    import torch
+
+    path = weights.path
+    if not _is_torchscript(path):
+        return read_state_dict(path)
+    if weights.given:
+        raise AssetError(f"refused the weights {path}: TorchScript can run code. Give its state dict instead.")
+    return dict(torch.jit.load(path, map_location="cpu").state_dict())
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
