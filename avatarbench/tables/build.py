@@ -30,9 +30,10 @@ class Run:
 def load_run(folder: Path) -> Run:
     """Read one run folder. Raises DataError for a folder that is no run, is damaged or was never finished."""
     record = RunRecord.load(folder)
-    if record.status not in ("complete", "partial"):
+    if record.status in ("running", "interrupted") or not record.results:
         raise DataError(
-            f"run {record.id} in {folder} is {record.status}: finish it with: avatarbench run --resume {folder}"
+            f"run {record.id} in {folder} is {record.status} and has no results: "
+            f"finish it with: avatarbench run --resume {folder}"
         )
     return Run(record, values_of(read_samples(folder)))
 

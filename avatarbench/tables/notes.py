@@ -98,24 +98,28 @@ def _set_size(group: Group, metric: MetricRecord) -> str:
 
 
 def _missing(table: Table) -> Iterator[str]:
-    """What each ``n/a`` means, with the cells it stands in."""
+    """What each ``n/a`` means, with the cells it stands in: whole columns by metric, whole rows by method."""
     where: dict[str, dict[str, None]] = {}
     names = {r.id: r.name for r in table.rows}
     for group in table.groups:
+        place = f" in {group.protocol.id}" if len(table.groups) > 1 else ""
+        ran = [m for m in names if m in group.methods and group.methods[m].unavailable is None]
         for metric in group.metrics:
-            empty = {
-                method: c.result.reason or "no reason recorded"
-                for (method, m), c in group.cells.items()
-                if m == metric.id and method in names and math.isnan(c.result.value)
-            }
-            everyone = len(empty) == len(table.rows) and len(set(empty.values())) == 1
+            cells = {m: group.cells[m, metric.id].result for m in names}
+            empty = {m: r.reason or "no reason recorded" for m, r in cells.items() if math.isnan(r.value)}
+            column = {empty.get(m) for m in ran}
             for method, reason in empty.items():
-                at = metric.name if everyone else f"{names[method]} in {group.protocol.id}"
+                if method in ran and column == {reason}:
+                    at = f"{metric.name}{place}"
+                elif method in ran:
+                    at = f"{metric.name} of {names[method]}{place}"
+                else:
+                    at = f"{names[method]}{place}"
                 where.setdefault(reason, {})[at] = None
-    for reason, cells in where.items():
+    for reason, cells_of_reason in where.items():
         short = short_reason(reason)
         meaning = "" if short == reason else f" {reason};"
-        yield f"n/a ({short}):{meaning} {', '.join(cells)}."
+        yield f"n/a ({short}):{meaning} {', '.join(cells_of_reason)}."
 
 
 def _plural(noun: str, items: tuple[str, ...]) -> str:

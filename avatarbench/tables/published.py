@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Literal, get_args, get_type_hints
@@ -88,12 +89,27 @@ def _parse(cells: Sequence[str], where: str) -> PublishedValue:
     return PublishedValue(**{f.name: row[f.name] for f in fields(PublishedValue)})  # type: ignore[arg-type]
 
 
-def published_grid(reference: str, values: Sequence[PublishedValue]) -> Grid:
-    """``PAPER:TABLE`` as the paper prints it. Raises UnknownNameError with the near misses."""
+def of_table(reference: str, values: Sequence[PublishedValue]) -> list[PublishedValue]:
+    """The rows of ``PAPER:TABLE``. Raises UnknownNameError with the near misses."""
     rows = [v for v in values if f"{v.paper}:{v.table}" == reference]
     if not rows:
         known = list(dict.fromkeys(f"{v.paper}:{v.table}" for v in values))
         raise UnknownNameError(f"no published table '{reference}'{suggest(reference, known)}")
+    return rows
+
+
+def published_csv(reference: str, values: Sequence[PublishedValue]) -> str:
+    """The rows of ``PAPER:TABLE``, as the file has them."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(astuple(v) for v in of_table(reference, values))
+    return out.getvalue()
+
+
+def published_grid(reference: str, values: Sequence[PublishedValue]) -> Grid:
+    """``PAPER:TABLE`` as the paper prints it. Raises UnknownNameError with the near misses."""
+    rows = of_table(reference, values)
     columns = list(dict.fromkeys((v.dataset, v.task, v.metric, v.better) for v in rows))
     columns.sort(key=lambda c: (c[0], c[1] != "self"))  # stable: metrics keep the paper's order
     by_cell = {(v.method, v.dataset, v.task, v.metric): v for v in rows}
@@ -103,7 +119,7 @@ def published_grid(reference: str, values: Sequence[PublishedValue]) -> Grid:
         lines.append(Line(Label(method), tuple(Entry(c.text if c else "n/a (not printed)") for c in cells)))
     labels = [Label(f"{metric} {ARROWS[better]}", f"{dataset}, {task}") for dataset, task, metric, better in columns]
     notes = [
-        "As printed in the paper, not measured here; a metric of the same name in another table may be defined otherwise."
+        "As printed in the paper, not measured here. Another table's metric of the same name may be defined otherwise."
     ]
     for metric in dict.fromkeys(v.metric for v in rows):
         definitions = dict.fromkeys((v.definition, v.dataset) for v in rows if v.metric == metric)

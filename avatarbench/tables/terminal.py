@@ -49,7 +49,8 @@ def draw(grid: Grid) -> RichTable:
 
 
 def _entry(entry: Entry) -> Text:
-    return Text(entry.text, style=STYLES[entry.mark] if entry.mark else _italic(entry.italic))
+    style = STYLES[entry.mark] if entry.mark else _italic(entry.italic)
+    return Text.assemble((entry.text, style))  # a span: a style of the whole Text would underline the padding too
 
 
 def _italic(italic: bool) -> str:

@@ -1,0 +1,71 @@
+"""What is registered, as plain data: what list prints and what show explains. Imports neither torch nor numpy."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from avatarbench import registry
+from avatarbench.errors import AvatarbenchError
+
+if TYPE_CHECKING:
+    from avatarbench.method import MethodSpec
+    from avatarbench.protocol import ProtocolSpec
+
+
+def entries(kind: registry.Kind) -> list[dict[str, Any]]:
+    """Every entry of a kind: its spec's fields, its ``owner`` package, what is ``missing`` here, or its ``error``."""
+    return [entry(kind, spec) for spec in registry.everything(kind)]
+
+
+def entry(kind: registry.Kind, spec: Any) -> dict[str, Any]:
+    """One entry as :func:`entries` gives it."""
+    if isinstance(spec, registry.Broken):
+        return {"id": spec.id, "owner": spec.distribution, "status": "broken", "error": spec.error}
+    return asdict(spec) | {"owner": registry.owner(kind, spec.id), "missing": missing(kind, spec)}
+
+
+def missing(kind: registry.Kind, spec: Any) -> list[str]:
+    """What would stop this entry here and now, each item short: ``dlib-face``, ``public code``."""
+    lacks: list[str] = []
+    if kind == "methods":
+        lacks += _missing_of_method(spec)
+    if kind == "protocols":
+        lacks += _missing_of_protocol(spec)
+    for asset in getattr(spec, "assets", ()):
+        if (state := asset_state(asset)) != "present":
+            lacks.append(asset if state == "missing" else f"{asset} ({state})")
+    return lacks
+
+
+def asset_state(asset: str) -> str:
+    """``present``, ``missing``, ``corrupt``, or ``unknown asset`` where the catalogue has no such id."""
+    from avatarbench import assets
+
+    return assets.state(asset) if asset in assets.CATALOGUE else "unknown asset"
+
+
+def _missing_of_method(spec: MethodSpec) -> list[str]:
+    lacks = ["public code"] if spec.status == "unavailable" else []
+    if spec.environment != "inprocess":
+        lacks.append(f"environment {spec.environment}")
+    return lacks
+
+
+def _missing_of_protocol(spec: ProtocolSpec) -> list[str]:
+    """The assets of its datasets; its metrics' weights are listed with the metrics."""
+    lacks: dict[str, None] = {}
+    for name in (spec.sources.dataset, spec.drivers.dataset):
+        try:
+            lacks |= dict.fromkeys(missing("datasets", registry.dataset(name)))
+        except AvatarbenchError:  # unknown or broken: either way this protocol cannot run here
+            lacks[f"dataset {name}"] = None
+    return list(lacks)
+
+
+def cannot_run(method: MethodSpec, protocol: ProtocolSpec) -> str | None:
+    """Why ``method`` cannot run on ``protocol``, whatever is installed; None where it can."""
+    if method.status == "unavailable":
+        return "no public code"
+    lacks = [need for need in method.needs if need not in protocol.provides]
+    return f"needs {', '.join(lacks)}, which the protocol does not provide" if lacks else None

@@ -1,0 +1,152 @@
+"""``avatarbench table``: the table of one or more runs, or a paper's own."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console, RenderableType
+
+from avatarbench.cli.output import PIPED_WIDTH, stdout_console
+from avatarbench.errors import AvatarbenchError, DataError, UsageError
+from avatarbench.registry import suggest
+
+if TYPE_CHECKING:
+    from avatarbench.tables.build import Run
+    from avatarbench.tables.grid import Grid
+
+RUNS = Path("runs")
+Content = str | Callable[[Console], RenderableType]
+"""Text, or what to print once the console's width is known."""
+
+
+class Format(StrEnum):
+    markdown = "markdown"
+    latex = "latex"
+    csv = "csv"
+    terminal = "terminal"
+
+
+SUFFIXES = {".md": Format.markdown, ".tex": Format.latex, ".csv": Format.csv, ".txt": Format.terminal}
+
+
+def table(
+    runs: Annotated[list[Path] | None, typer.Argument(help="Run folders, ids under runs/, or 'last'.")] = None,
+    output: Annotated[
+        Format | None, typer.Option("--format", "-f", help="Default: by the ending of --out, else terminal.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write to this file.")] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="Only these metrics, in this order: ids separated by commas.")
+    ] = None,
+    digits: Annotated[int | None, typer.Option(min=0, max=12, help="Decimals; default: each metric's own.")] = None,
+    transpose: Annotated[bool, typer.Option("--transpose", help="Metrics as rows, methods as columns.")] = False,
+    speed: Annotated[bool, typer.Option("--speed", help="Speed and memory instead of the scores.")] = False,
+    published: Annotated[
+        str | None, typer.Option(help="A paper's own table, as printed: PAPER:TABLE.", metavar="PAPER:TABLE")
+    ] = None,
+) -> None:
+    """Print the table of one or more runs: best in bold, second underlined, every missing value with its reason.
+
+    \b
+    avatarbench table runs/20261121-demo
+    avatarbench table 20261121-self 20261121-cross --format latex --out table.tex
+    avatarbench table 20261121-self --metrics lpips-vgg,akd-mediapipe --digits 4 --format csv
+    avatarbench table 20261121-self --speed
+    avatarbench table --published avatarpointillist:1
+    """
+    chosen = output or (SUFFIXES.get(out.suffix, Format.terminal) if out else Format.terminal)
+    if bool(runs) == bool(published):
+        raise UsageError("give one or more runs, or --published PAPER:TABLE. Runs are the folders under runs/.")
+    if published:
+        write(_published(published, chosen), out)
+        return
+    from avatarbench.tables.build import load_run
+
+    loaded = [load_run(find_run(path)) for path in runs or ()]
+    wanted = [m.strip() for m in metrics.split(",") if m.strip()] if metrics else []
+    write(_speed(loaded, chosen) if speed else _scores(loaded, chosen, wanted, digits, transpose), out)
+
+
+def print_tables(folders: Sequence[Path], speed: bool = True) -> None:
+    """What a finished run prints: one table of all its folders and, with ``speed``, what each method cost."""
+    from avatarbench.tables import terminal
+    from avatarbench.tables.build import build, load_run
+    from avatarbench.tables.speed import speed_table
+
+    runs = [load_run(folder) for folder in folders]
+    console = stdout_console()
+    console.print(terminal.renderable(build(runs), console))
+    if speed:
+        console.print(terminal.with_notes(speed_table(runs)))
+
+
+def find_run(path: Path) -> Path:
+    """``path`` itself, the run of that id under ``runs/``, or the ``last`` one. Raises DataError with near misses."""
+    by_age = sorted(RUNS.glob("*/run.json"), key=lambda p: p.stat().st_mtime)
+    if str(path) == "last" and by_age:
+        return by_age[-1].parent
+    for folder in (path, RUNS / path):
+        if folder.is_dir():
+            return folder
+    known = [p.parent.name for p in by_age]
+    raise DataError(f"no run at {path} or {RUNS / path}{suggest(path.name, known)}")
+
+
+def _scores(runs: list[Run], output: Format, metrics: list[str], digits: int | None, transpose: bool) -> Content:
+    from avatarbench.tables import grid, terminal, tidy
+    from avatarbench.tables.build import build
+
+    built = build(runs, metrics, digits)
+    if output is Format.csv:
+        return tidy.render(built)
+    if output is Format.terminal and not transpose:
+        return lambda console: terminal.renderable(built, console)
+    return _grid(grid.lay_out(built, transpose), output)
+
+
+def _speed(runs: list[Run], output: Format) -> Content:
+    from avatarbench.tables.speed import speed_csv, speed_table
+
+    return speed_csv(runs) if output is Format.csv else _grid(speed_table(runs), output)
+
+
+def _published(reference: str, output: Format) -> Content:
+    from avatarbench.tables.published import load, published_csv, published_grid
+
+    values = load()
+    return (
+        published_csv(reference, values) if output is Format.csv else _grid(published_grid(reference, values), output)
+    )
+
+
+def _grid(grid: Grid, output: Format) -> Content:
+    from avatarbench.tables import latex, markdown, terminal
+
+    if output is Format.terminal:
+        return lambda _: terminal.with_notes(grid)
+    return {Format.markdown: markdown, Format.latex: latex}[output].render(grid)
+
+
+def write(content: Content, out: Path | None) -> None:
+    """To ``out``, or to standard output. Raises AvatarbenchError where the file cannot be written."""
+    if out is None:
+        if callable(content):
+            console = stdout_console()
+            console.print(content(console))
+        else:
+            typer.echo(content, nl=False)
+        return
+    if callable(content):
+        buffer = io.StringIO()
+        console = Console(file=buffer, width=PIPED_WIDTH)
+        console.print(content(console))
+        content = "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+    try:
+        out.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise AvatarbenchError(f"cannot write {out}: {error.strerror}.") from error

@@ -1,0 +1,125 @@
+"""table, list and show as a user calls them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.units.runs_fixture import method, metric, write_run
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+METRICS = [metric("akd", name="AKD", unit="px"), metric("psnr", name="PSNR", better="higher", unit="dB")]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    values = {("a", "akd"): [1.0], ("b", "akd"): [2.0], ("a", "psnr"): [20.0], ("b", "psnr"): [30.0]}
+    return write_run(tmp_path / "runs" / "first", [method("a"), method("b")], METRICS, values, pairs=1)
+
+
+def test_a_run_is_given_by_path_by_id_or_as_the_last_one(cli: Cli, run: Path) -> None:
+    outputs = {cli("table", given, "--format", "markdown").stdout for given in (run, "first", "last")}
+    assert len(outputs) == 1
+    assert "**1.000** |" in next(iter(outputs))
+
+
+def test_the_format_follows_the_ending_of_the_file(cli: Cli, run: Path, tmp_path: Path) -> None:
+    for name, part in (("t.md", "**1.000**"), ("t.tex", r"\textbf{1.000}"), ("t.csv", "first,a,a"), ("t.txt", "AKD ↓")):
+        result = cli("table", "first", "--out", name)
+        assert (result.returncode, result.stdout) == (0, "")
+        assert part in (tmp_path / name).read_text(encoding="utf-8")
+
+
+def test_piped_output_is_not_wrapped_and_carries_no_colour(cli: Cli, run: Path) -> None:
+    result = cli("table", "first", env={"COLUMNS": "30"})
+    assert "\x1b" not in result.stdout
+    line = next(line for line in result.stdout.splitlines() if line.split()[:1] == ["a"])
+    assert line.split() == ["a", "1.000", "20.000"]
+
+
+def test_metrics_digits_speed_and_csv(cli: Cli, run: Path) -> None:
+    rows = list(csv.DictReader(cli("table", "first", "--metrics", "psnr", "-f", "csv").stdout.splitlines()))
+    assert [(r["method"], r["value"]) for r in rows] == [("a", "20.0"), ("b", "30.0")]
+    assert "20.0 " in cli("table", "first", "--digits", "1").stdout
+    assert "Frames/s" in cli("table", "first", "--speed").stdout
+
+
+def test_a_paper_table_is_printed_as_published(cli: Cli) -> None:
+    result = cli("table", "--published", "avatarpointillist:1", "--format", "latex")
+    assert result.returncode == 0
+    assert "pointillist & 0.15 & 95.18" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ((), 2, "give one or more runs"),
+        (("frist",), 1, "did you mean 'first'?"),
+        (("first", "--metrics", "akb"), 2, "did you mean 'akd'?"),
+        (("first", "first"), 2, "given twice"),
+        (("first", "--out", "no/such/folder/t.md"), 1, "cannot write no/such/folder/t.md"),
+        (("--published", "nobody:1"), 2, "no published table 'nobody:1'"),
+        (("first", "--format", "docx"), 2, "docx"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_told_without_a_traceback(
+    cli: Cli, run: Path, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    result = cli("table", *arguments)
+    assert result.returncode == code
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_folder_that_is_no_run_is_told(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    result = cli("table", "empty")
+    assert result.returncode == 1
+    assert "empty is not a run" in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["methods", "protocols", "metrics", "datasets"])
+def test_the_real_entries_are_listed_whole(cli: Cli, kind: str) -> None:
+    found = json.loads(cli("list", kind, "--json").stdout)
+    assert not [e["error"] for e in found if "error" in e]
+    plain = cli("list", kind, env={"COLUMNS": "40"}).stdout.splitlines()
+    ids = [line.split()[0] for line in plain if line.strip()]
+    assert [e["id"] for e in found] == [i for i in ids if i in {e["id"] for e in found}]
+
+
+@pytest.mark.parametrize("verb", ["table", "list", "show"])
+def test_help_has_examples(cli: Cli, verb: str) -> None:
+    assert f"avatarbench {verb} " in cli(verb, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["list", kind] for kind in ("methods", "protocols", "metrics", "datasets")),
+        ["show", "face-warp"],
+        ["table", "first"],
+        ["table", "first", "--format", "latex"],
+    ],
+    ids=" ".join,
+)
+def test_listing_and_tables_import_nothing_heavy(run: Path, tmp_path: Path, arguments: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from avatarbench.cli import app\n"
+        "try:\n    app(sys.argv[1:])\n"
+        "except SystemExit as stop:\n    assert not stop.code, stop.code\n"
+        "heavy = {'torch', 'scipy', 'mediapipe', 'cv2', 'skimage', 'torchvision', 'pandas'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "assert sys.argv[1] == 'table' or 'pyarrow' not in sys.modules\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
