@@ -86,7 +86,8 @@ def _configs(
     configs = []
     used: set[str] = set()
     errors = []
-    for protocol in dict.fromkeys(protocols or [None]):
+    chosen: list[str | None] = list(dict.fromkeys(protocols or ()))
+    for protocol in chosen or [None]:
         config = load_config({**flags, "protocol": protocol}, overrides)
         try:
             spec = resolve(config).protocol

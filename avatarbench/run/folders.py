@@ -35,7 +35,11 @@ class Frames:
     path: Path
     images: dict[str, LazyImage]
     digest: str
-    notes: tuple[str, ...]
+    dataset: FolderDataset
+
+    def notes(self) -> list[str]:
+        """Conversions made by the reading so far."""
+        return [f"{self.path.name}, {s}: {note}" for s in self.dataset.sequences() for note in self.dataset.notes(s)]
 
 
 def read_frames(path: Path) -> Frames:
@@ -55,8 +59,7 @@ def read_frames(path: Path) -> Frames:
     else:
         raise UsageError(f"{path} holds several sequences: score one folder of images or one video at a time.")
     digest = hashlib.sha256("\n".join(f"{s} {dataset.digest(s)}" for s in sequences).encode()).hexdigest()
-    notes = tuple(f"{path.name}/{s}: {note}" for s in sequences for note in dataset.notes(s))
-    return Frames(path, images, digest, notes)
+    return Frames(path, images, digest, dataset)
 
 
 @dataclass(frozen=True)
@@ -109,13 +112,13 @@ def score_frames(
     folder = new_folder(out, f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{PROTOCOL}")
     record = _record(request, specs, lacking, len(ids), command, folder.name)
     record.save(folder)
-    notes = [*request.predictions.notes, *request.references.notes]
     with closing(Scorer(metrics, FeatureCache.default(), device_name(device), batch)) as scorer:
         scores = _score_pairs(request, ids, scorer)
         sets, sizes = _score_sets(request, ids, [m for m in metrics if m.kind == "set"], scorer)
     at = [Where(name, "", request.references.path.name, i) for i, name in enumerate(ids)]
     samples = rows(PROTOCOL, at, [request.name], [m for m in metrics if m.kind == "pair"], scores)
     write_samples(samples, folder)
+    notes = [*request.predictions.notes(), *request.references.notes()]
     finish(record, samples, sets, sizes, notes, len(ids))
     record.save(folder)
     return folder, record

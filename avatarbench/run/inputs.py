@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from avatarbench.dataset import Dataset
-from avatarbench.datasets.crop import Crop, apply, centre_crop, face_crop
+from avatarbench.datasets.crop import Crop, apply, face_crop, square_crop
 from avatarbench.errors import DataError, Unscorable
 from avatarbench.method import FaceTrack
 from avatarbench.metrics.engine import FeatureEngine
@@ -31,7 +31,7 @@ class Inputs:
         self._engine = engine
         self._crops: dict[tuple[str, str], Crop | Missing] = {}
         self._recent: OrderedDict[FrameRef, Frame] = OrderedDict()
-        self.notes: list[str] = []
+        self._notes: list[str] = []
 
     def frame(self, ref: FrameRef) -> Frame:
         """The cropped, resampled frame, (size, size, 3) uint8.
@@ -85,19 +85,23 @@ class Inputs:
     def _find_crop(self, dataset: str, sequence: str) -> Crop | Missing:
         reader = self._datasets[dataset]
         if self._contract.crop == "none":
-            return centre_crop(reader.read(sequence, 0).shape)
+            return square_crop(reader.read(sequence, 0).shape)
+        reason = f"no face found in '{sequence}'"
         for index in range(reader.length(sequence)):
             try:
                 image = reader.read(sequence, index)
                 face = to_track(self._face(Frame(image)))
-            except (Unscorable, DataError):  # the next frame may show one
+            except Unscorable:  # the next frame may show one
                 continue
-            self._note(dataset, sequence, face.faces, index)
+            except DataError as error:
+                reason = str(error)
+                continue
+            if face.faces > 1:
+                self._notes.append(f"{sequence}: {face.faces} faces in frame {index}, cropped to the largest")
             return face_crop(face.landmarks, image.shape, self._contract.scale)
-        return Missing(f"no face found in '{sequence}'")
+        return Missing(reason)
 
-    def _note(self, dataset: str, sequence: str, faces: int, index: int) -> None:
-        for note in self._datasets[dataset].notes(sequence):
-            self.notes.append(f"{sequence}: {note}")
-        if faces > 1:
-            self.notes.append(f"{sequence}: {faces} faces in frame {index}, cropped to the largest")
+    def notes(self) -> list[str]:
+        """What a reader should know of the inputs read so far: conversions, several faces."""
+        read = [f"{s}: {note}" for d, s in sorted(self._crops) for note in self._datasets[d].notes(s)]
+        return list(dict.fromkeys((*read, *self._notes)))

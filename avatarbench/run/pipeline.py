@@ -146,7 +146,7 @@ def _stages(prepared: Prepared, folder: Path, record: RunRecord, stack: ExitStac
         contact_sheet(scene, methods, folder / "contact.png")
         _write_json(folder / "inputs.json", inputs.record())
         _write_json(folder / "manifest.json", asdict(manifest))
-        finish(record, samples, sets, sizes, list(dict.fromkeys(inputs.notes)), len(manifest.pairs))
+        finish(record, samples, sets, sizes, inputs.notes(), len(manifest.pairs))
     record.save(folder)
 
 

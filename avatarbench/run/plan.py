@@ -61,7 +61,7 @@ def make_manifest(spec: ProtocolSpec, config: RunConfig, datasets: Mapping[str, 
 
 def _frames(selection: Selection, datasets: Mapping[str, Dataset]) -> list[FrameRef]:
     dataset = datasets[selection.dataset]
-    found = []
+    found: list[FrameRef] = []
     for sequence in dataset.sequences():
         if not SAFE_NAME.fullmatch(sequence):
             raise DataError(

@@ -113,8 +113,8 @@ def _missing_assets(found: Preflight, config: RunConfig) -> dict[str, str]:
     for name in _dataset_names(found):
         if name not in config.data:
             wanted += registry.dataset(name).assets
-    for spec in (*found.methods, *found.metrics):
-        wanted += spec.assets
+    wanted += (asset for method in found.methods for asset in method.assets)
+    wanted += (asset for metric in found.metrics for asset in metric.assets)
     return {name: str(error) for name, error in assets.ensure(dict.fromkeys(wanted)).items()}
 
 

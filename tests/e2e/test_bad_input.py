@@ -121,8 +121,8 @@ def test_missing_weights_without_network_are_all_listed_before_any_work(cli: Cli
 
 def test_skip_missing_prints_why_a_column_is_empty(cli: Cli, tmp_path: Path) -> None:
     done = cli(
-        "run", "-m", "source-copy", "-p", "clip-self", "--limit", 2, "--metric", "psnr", "--metric", "fid", "--skip-missing",
-        env={"AVATARBENCH_OFFLINE": "1"},
+        "run", "-m", "source-copy", "-p", "clip-self", "--limit", 2, "--metric", "psnr", "--metric", "fid",
+        "--skip-missing", env={"AVATARBENCH_OFFLINE": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "n/a (weights)" in done.stdout

@@ -106,7 +106,7 @@ def test_truncated_image_costs_its_own_frame(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_grey_alpha_and_16_bit_images_are_read_and_said(cli: Cli, tmp_path: Path) -> None:
-    level = np.full((24, 24), 100, np.uint8)
+    level = np.full((96, 96), 100, np.uint8)
     rgb = np.repeat(level[..., None], 3, axis=2)
     pred, real = folders(tmp_path, dict.fromkeys(("grey", "alpha", "deep"), rgb), {})
     Image.fromarray(level).save(pred / "grey.png")
