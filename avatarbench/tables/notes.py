@@ -43,8 +43,8 @@ def _provenance(table: Table) -> Iterator[str]:
 def _ranking(table: Table) -> Iterator[str]:
     marks = {c.mark for g in table.groups for c in g.cells.values()}
     if marks - {None}:
-        yield "Best and second best of each column are marked; figures equal as printed share the mark."
-    elif sum(not r.bound for r in table.rows) == 1:
+        yield "Best and second best under each metric are marked; figures equal as printed share the mark."
+    elif any(c.ranked for g in table.groups for c in g.cells.values()):
         yield "Only one method is ranked, so no best is marked."
 
 

@@ -11,14 +11,17 @@ from rich.text import Text
 from avatarbench.tables.grid import Entry, Grid, lay_out
 from avatarbench.tables.model import Table
 
+WIDEST = 160
+"""Columns beyond which a table is turned even where nothing wraps (piped output)."""
+
 STYLES = {"best": "bold green", "second": "underline"}
 
 
 def renderable(table: Table, console: Console) -> RenderableType:
-    """Methods as rows where that fits the console, else metrics as rows, which is narrow."""
+    """Methods as rows where that fits the console and :data:`WIDEST`, else metrics as rows, which is narrow."""
     wide = lay_out(table)
-    fits = Measurement.get(console, console.options.update(max_width=10_000), draw(wide)).maximum <= console.width
-    return with_notes(wide if fits else lay_out(table, transpose=True))
+    width = Measurement.get(console, console.options.update(max_width=10_000), draw(wide)).maximum
+    return with_notes(wide if width <= min(console.width, WIDEST) else lay_out(table, transpose=True))
 
 
 def with_notes(grid: Grid) -> RenderableType:

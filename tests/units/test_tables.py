@@ -85,6 +85,13 @@ def test_groups_stand_self_before_cross_whatever_the_order_given(self_run: Path,
     assert table.groups[1].cells["c", "akd_x"].mark is None
 
 
+def test_a_method_alone_is_not_called_the_best(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "r", [FLOOR, A, D], [AKD], {("floor", "akd_x"): [0.0], ("a_b", "akd_x"): [1.0]}, pairs=1)
+    table = table_of(run)
+    assert {c.mark for c in table.groups[0].cells.values()} == {None}
+    assert "Only one method is ranked, so no best is marked." in lay_out(table).notes
+
+
 def test_footnotes_say_what_stands_behind_the_figures(self_run: Path, cross_run: Path) -> None:
     notes = "\n".join(lay_out(table_of(self_run, cross_run)).notes)
     assert "clip-self: version 1, self-reenactment, 256 px, manifest abababababab, 20 frames a method" in notes
