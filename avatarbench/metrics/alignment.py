@@ -11,7 +11,7 @@ DLIB_POINTS = (263, 362, 33, 133, 2)
 """dlib's five points: outer and inner corner of the subject's left eye, then of the right eye, base of the nose."""
 
 ARCFACE_POINTS = (468, 473, 4, 61, 291)
-"""ArcFace's five points: right iris of the subject (left in the picture), left iris, nose tip, right, left mouth corner."""
+"""ArcFace's five points: right iris of the subject (left in the picture), left iris, nose tip, mouth corners."""
 
 ARCFACE_TEMPLATE = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -119,7 +120,7 @@ SIXDREPNET360_SQUARED = MetricSpec(
 )
 
 
-class _PoseDistance:
+class _PoseDistance(ABC):
     """A distance of two head rotations. Raises Unscorable where an image has no face or a rotation is degenerate."""
 
     extractor = "face"
@@ -129,8 +130,9 @@ class _PoseDistance:
         ours, theirs = both(prediction, reference, self.extractor, "driver")
         return self.distance(nearest_rotation(ours[name][:3, :3]), nearest_rotation(theirs[name][:3, :3]))
 
+    @abstractmethod
     def distance(self, ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
-        raise NotImplementedError
+        """Of two (3, 3) rotations."""
 
     def note(self, prediction: Frame, reference: Frame) -> str | None:
         return faces_note(prediction, reference, "driver")

@@ -6,7 +6,6 @@ dependency, because it brings a second OpenCV that overwrites the one mediapipe 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,17 +13,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from avatarbench import assets
 from avatarbench.errors import AssetError, Unscorable
 from avatarbench.metric import MetricSpec
 from avatarbench.metrics.face_pair import both, faces_note
 from avatarbench.metrics.features import Features, Frame, Missing
-from avatarbench.metrics.file_sha256 import file_sha256
+from avatarbench.metrics.networks import Weights, fingerprint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ARCFACE_DIMENSIONS = 512
+_DLIB_CHIP = "263 362 33 133 2 rounded, 150 px, padding 0.25"
+_ARCFACE_CROP = "468 473 4 61 291, similarity, 112 px, bilinear"
 
 DLIB = MetricSpec(
     id="csim-dlib",
@@ -39,7 +39,7 @@ DLIB = MetricSpec(
         "Cosine of the 128-d descriptors of dlib's face ResNet, prediction against the target frame (self) or the "
         "source portrait (cross). Chip: dlib's own 5-point alignment, 150 px, padding 0.25, from MediaPipe landmarks "
         "263, 362, 33, 133, 2 rounded to whole pixels. The descriptors are neither centred nor of unit length, so "
-        "strangers' cosines are high too (about 0.9): compare within a table, not with ArcFace's. dlib's own "
+        "strangers' cosines are high too (0.8 is usual): compare within a column, not with ArcFace's. dlib's own "
         "criterion for one person is a Euclidean distance below 0.6."
     ),
     citation="King, Dlib-ml, JMLR 2009; dlib_face_recognition_resnet_model_v1, 2017",
@@ -75,26 +75,22 @@ ARCFACE = MetricSpec(
 
 
 class DlibEmbedding:
-    """``embedding`` (128,) float32, as dlib gives it. dlib runs on the CPU whatever ``device`` is, one chip at a "
-    "time."""
+    """``embedding`` (128,) float32, as dlib gives it: on the CPU whatever ``device`` is, one chip at a time."""
 
     id: ClassVar[str] = "dlib"
     requires: ClassVar[tuple[str, ...]] = ("face",)
     kept: ClassVar[tuple[str, ...]] = ("embedding",)
 
     def __init__(self, device: str = "cpu", model: Path | None = None) -> None:
-        self._model = model or assets.path("dlib-face")
+        self._weights = Weights("dlib-face", model)
         self._network: Any = None
 
     @property
     def fingerprint(self) -> str:
-        return _fingerprint(
-            self._model, f"dlib {_version('dlib-bin', 'dlib')}; chip of alignment.dlib_chip; definition 1"
-        )
+        return fingerprint(self.id, 1, self._weights.sha256, {"dlib": _version("dlib-bin", "dlib"), "chip": _DLIB_CHIP})
 
     def extract(self, frames: Sequence[Frame], activations: bool = False) -> list[Features | Missing]:
-        """The embedding of each frame's face, or why there is none. Raises AssetError for a file that is not the "
-        "network."""
+        """The embedding of each frame's face, or why there is none. Raises AssetError for a wrong file."""
         return [self._embed(frame) for frame in frames]
 
     def close(self) -> None:
@@ -114,12 +110,12 @@ class DlibEmbedding:
     def _load(self) -> Any:
         import dlib
 
+        model = self._weights.path
         try:
-            return dlib.face_recognition_model_v1(str(self._model))
+            return dlib.face_recognition_model_v1(str(model))
         except RuntimeError as error:
             raise AssetError(
-                f"dlib cannot read {self._model} as its face network: {error}. "
-                "Check the file with: avatarbench assets verify"
+                f"dlib cannot read {model} as its face network: {error}. Check the file with: avatarbench assets verify"
             ) from error
 
 
@@ -131,18 +127,17 @@ class ArcFaceEmbedding:
     kept: ClassVar[tuple[str, ...]] = ("embedding",)
 
     def __init__(self, device: str = "cpu", model: Path | None = None) -> None:
-        self._model = model or assets.path("arcface")
+        self._weights = Weights("arcface", model)
         self._session: Any = None
 
     @property
     def fingerprint(self) -> str:
-        return _fingerprint(
-            self._model, f"onnxruntime {version('onnxruntime')}; crop of alignment.arcface_crop; definition 1"
+        return fingerprint(
+            self.id, 1, self._weights.sha256, {"onnxruntime": version("onnxruntime"), "crop": _ARCFACE_CROP}
         )
 
     def extract(self, frames: Sequence[Frame], activations: bool = False) -> list[Features | Missing]:
-        """The embedding of each frame's face, or why there is none. Raises AssetError for a file that is not the "
-        "network."""
+        """The embedding of each frame's face, or why there is none. Raises AssetError for a wrong file."""
         return [self._embed(frame) for frame in frames]
 
     def close(self) -> None:
@@ -170,16 +165,17 @@ class ArcFaceEmbedding:
     def _load(self) -> Any:
         import onnxruntime
 
+        model = self._weights.path
         try:
-            session = onnxruntime.InferenceSession(str(self._model), providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions share no base below Exception
             raise AssetError(
-                f"onnxruntime cannot load {self._model}: {error}. Check the file with: avatarbench assets verify"
+                f"onnxruntime cannot load {model}: {error}. Check the file with: avatarbench assets verify"
             ) from error
         given, wanted = session.get_inputs()[0].shape[1:], session.get_outputs()[0].shape[-1]
         if given != [3, 112, 112] or wanted != ARCFACE_DIMENSIONS:
             raise AssetError(
-                f"{self._model} maps {given} to {wanted} numbers; ArcFace maps [3, 112, 112] to {ARCFACE_DIMENSIONS}."
+                f"{model} maps {given} to {wanted} numbers; ArcFace maps [3, 112, 112] to {ARCFACE_DIMENSIONS}."
             )
         return session
 
@@ -209,10 +205,6 @@ def _cosine(prediction: Frame, reference: Frame, extractor: str) -> float:
     a: NDArray[np.float64] = ours["embedding"].astype(np.float64)
     b: NDArray[np.float64] = theirs["embedding"].astype(np.float64)
     return float(np.clip(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)), -1.0, 1.0))
-
-
-def _fingerprint(model: Path, definition: str) -> str:
-    return hashlib.sha256(f"{file_sha256(model)}; {definition}".encode()).hexdigest()
 
 
 def _version(*distributions: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import weakref
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -13,12 +11,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from avatarbench import assets
 from avatarbench.errors import AssetError
 from avatarbench.method import FaceTrack
 from avatarbench.metrics.features import Features, Frame, Missing
-from avatarbench.metrics.file_sha256 import file_sha256
 from avatarbench.metrics.native_log import quiet_native_log
+from avatarbench.metrics.networks import Weights, fingerprint
 
 ARKIT_NAMES: tuple[str, ...] = (
     "_neutral",
@@ -63,7 +60,7 @@ class FaceLandmarker:
     kept: ClassVar[tuple[str, ...]] = ("landmarks", "arkit", "head", "faces")
 
     def __init__(self, device: str = "cpu", model: Path | None = None) -> None:
-        self._model = model or assets.path("face-landmarker")
+        self._weights = Weights("face-landmarker", model)
         self._native: Any = None
         self._finalizer: weakref.finalize[..., FaceLandmarker] | None = None
         self._settled = False
@@ -71,13 +68,7 @@ class FaceLandmarker:
     @property
     def fingerprint(self) -> str:
         """Hash of the model file, the MediaPipe version and the options."""
-        parts = {
-            "model": file_sha256(self._model),
-            "mediapipe": version("mediapipe"),
-            "options": _OPTIONS,
-            "definition": _DEFINITION,
-        }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return fingerprint(self.id, _DEFINITION, self._weights.sha256, {"mediapipe": version("mediapipe"), **_OPTIONS})
 
     def extract(self, frames: Sequence[Frame], activations: bool = False) -> list[Features | Missing]:
         """Features of each frame, or ``Missing("no face found")``."""
@@ -126,8 +117,9 @@ class FaceLandmarker:
         from mediapipe.tasks.python.vision import FaceLandmarker as Native
         from mediapipe.tasks.python.vision import FaceLandmarkerOptions
 
+        model = self._weights.path
         options = FaceLandmarkerOptions(
-            base_options=BaseOptions(model_asset_path=str(self._model)),
+            base_options=BaseOptions(model_asset_path=str(model)),
             output_face_blendshapes=True,
             output_facial_transformation_matrixes=True,
             **_OPTIONS,
@@ -136,7 +128,7 @@ class FaceLandmarker:
             self._native = Native.create_from_options(options)
         except (OSError, RuntimeError, ValueError) as error:
             raise AssetError(
-                f"MediaPipe cannot load the face landmarker {self._model}: {error}. "
+                f"MediaPipe cannot load the face landmarker {model}: {error}. "
                 "Check the file with: avatarbench assets verify"
             ) from error
         self._finalizer = weakref.finalize(self, _release, self._native)
@@ -148,8 +140,8 @@ def _release(native: Any) -> None:
     except RuntimeError as error:
         if "after shutdown" not in str(error):
             raise
-        # The interpreter is exiting and MediaPipe's dispatch thread has gone: the process takes the handle with it. Without
-        # a handle the landmarker's own __del__, which would fail loudly on a dismantled interpreter, does nothing.
+        # The interpreter is exiting and MediaPipe's dispatch thread has gone: the process takes the handle along.
+        # Without it the landmarker's own __del__, which would fail loudly on a dismantled interpreter, does nothing.
         native._handle = None
 
 

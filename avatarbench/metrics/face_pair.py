@@ -15,8 +15,7 @@ def face_features(frame: Frame, extractor: str, side: str) -> Features:
 
 
 def both(prediction: Frame, reference: Frame, extractor: str, side: str) -> tuple[Features, Features]:
-    """Features of the prediction and of the reference, which messages call ``side``; both are named where both lack "
-    "them."""
+    """Features of the prediction and of the reference. Raises Unscorable naming every side that lacks them."""
     reasons: list[str] = []
     found: list[Features] = []
     for frame, name in ((prediction, "prediction"), (reference, side)):

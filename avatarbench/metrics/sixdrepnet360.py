@@ -6,7 +6,6 @@ no demo; the face box is widened as in thohemp/6DRepNet, sixdrepnet/demo.py.
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,16 +18,15 @@ from torch import Tensor, nn
 from torchvision import transforms
 from torchvision.models.resnet import Bottleneck, ResNet
 
-from avatarbench import assets
 from avatarbench.errors import AssetError
 from avatarbench.metrics.features import Features, Frame, Missing
-from avatarbench.metrics.file_sha256 import file_sha256
+from avatarbench.metrics.networks import Weights, fingerprint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MARGIN = 0.2
-_DEFINITION = "box of the landmarks, margin 0.2 of the other side, resize 256, centre 224, ImageNet; definition 1"
+_PREPARATION = "box of the landmarks, margin 0.2 of the other side, resize 256, centre 224, ImageNet"
 
 _prepare = transforms.Compose(
     [
@@ -62,8 +60,7 @@ def gram_schmidt(six: Tensor) -> Tensor:
 
 
 def load_network(checkpoint: Path, device: str) -> Network:
-    """The network with a published checkpoint's weights, in evaluation mode. Raises AssetError where they do not "
-    "fit."""
+    """The network with a published checkpoint's weights, in evaluation mode. Raises AssetError if they do not fit."""
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
         state = state.get("model_state_dict", state)
@@ -99,17 +96,16 @@ class SixDRepNet360:
     kept: ClassVar[tuple[str, ...]] = ("rotation",)
 
     def __init__(self, device: str = "cpu", checkpoint: Path | None = None) -> None:
-        self._checkpoint = checkpoint or assets.path("6drepnet360")
+        self._weights = Weights("6drepnet360", checkpoint)
         self._device = device
         self._network: Network | None = None
 
     @property
     def fingerprint(self) -> str:
-        return hashlib.sha256(f"{file_sha256(self._checkpoint)}; {_DEFINITION}".encode()).hexdigest()
+        return fingerprint(self.id, 1, self._weights.sha256, {"preparation": _PREPARATION})
 
     def extract(self, frames: Sequence[Frame], activations: bool = False) -> list[Features | Missing]:
-        """The rotation of each frame's face, or why there is none. Raises AssetError for a checkpoint that does not "
-        "fit."""
+        """The rotation of each frame's face, or why there is none. Raises AssetError for a wrong checkpoint."""
         return [self._read(frame) for frame in frames]
 
     def close(self) -> None:
@@ -123,7 +119,7 @@ class SixDRepNet360:
         if isinstance(crop, Missing):
             return crop
         if self._network is None:
-            self._network = load_network(self._checkpoint, self._device)
+            self._network = load_network(self._weights.path, self._device)
         batch = _prepare(Image.fromarray(np.ascontiguousarray(crop)))[None].to(self._device)
         with torch.inference_mode():
             return {"rotation": self._network(batch)[0].cpu().numpy()}
