@@ -78,7 +78,7 @@ def _selection(selection: Entry) -> str:
         text += f" from {selection['start']}"
     if selection["stride"] > 1:
         text += f" every {selection['stride']}"
-    return text + (f", at most {selection['limit']}" if selection["limit"] else "")
+    return text + (f", at most {selection['limit']} a sequence" if selection["limit"] is not None else "")
 
 
 def _metric(item: Entry) -> list[Cell]:

@@ -84,7 +84,8 @@ def _method(spec: MethodSpec) -> Fields:
     yield "role", "a floor or a ceiling: shown in tables, never ranked" if spec.role == "bound" else ""
     yield "paper", spec.paper
     yield "repository", f"{spec.repository} {spec.commit}".strip()
-    yield "licence", f"code {spec.licence_code}; weights {spec.licence_weights}"
+    yield "licence of code", spec.licence_code
+    yield "licence of weights", spec.licence_weights
     yield "environment", spec.environment
     yield "needs", ", ".join(spec.needs)
     yield "driven by", spec.tracker or ""

@@ -131,7 +131,7 @@ def test_metrics_protocols_and_datasets_are_listed() -> None:
     metric = line_of(run("list", "metrics"), "wobble")
     assert metric.split()[:6] == ["wobble", "Wobble", "lower", "px", "pair", "driver"]
     protocol = line_of(run("list", "protocols"), "meadow")
-    for part in ("2", "cross", "nowhere from 4 every 8, at most 10", "256 px", "wobble", "dataset nowhere"):
+    for part in ("2", "cross", "nowhere from 4 every 8, at most 10 a sequence", "256 px", "wobble", "dataset nowhere"):
         assert part in protocol
     assert "CC0" in line_of(run("list", "dataset"), "wobble")
 
