@@ -9,11 +9,11 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 
 import typer
 from rich.console import Console
@@ -51,7 +51,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Probe:
-    """Code that runs in its own interpreter and prints what it found: a broken native library ends only that one."""
+    """Code that imports and uses a package, then binds ``found``. It runs in another interpreter than this one."""
 
     name: str
     module: str
@@ -66,24 +66,24 @@ PROBES = (
         "torch",
         "import torch\n"
         "cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else 'no CUDA device, runs on the CPU'\n"
-        "print(torch.__version__, cuda, sep=', ')",
+        "found = f'{torch.__version__}, {cuda}'",
         "run: make setup",
     ),
     Probe(
         "torchvision",
         "torchvision",
-        "import torch, torchvision\nfrom torchvision.ops import nms\n"
-        "nms(torch.zeros(1, 4), torch.zeros(1), 0.5)\n"
-        "print(f'{torchvision.__version__} beside torch {torch.__version__}')",
+        "import torch, torchvision\n"
+        "torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)\n"
+        "found = f'{torchvision.__version__} beside torch {torch.__version__}'",
         "torch and torchvision must come from the same build: run make setup, which takes both from one lock file",
     ),
     Probe(
         "ffmpeg (inside PyAV)",
         "av",
         "import av\nhave = sorted({'h264', 'hevc', 'mpeg4', 'vp9'} & av.codecs_available)\n"
-        "if 'h264' not in have: raise SystemExit('this build of PyAV decodes no h264')\n"
+        "if 'h264' not in have: raise ImportError('this build of PyAV decodes no h264')\n"
         "codec = '.'.join(map(str, av.library_versions['libavcodec']))\n"
-        "print(f'PyAV {av.__version__}, libavcodec {codec}, decodes', *have)",
+        "found = f'PyAV {av.__version__}, libavcodec {codec}, decodes ' + ' '.join(have)",
         "pip install --force-reinstall av",
     ),
     Probe(
@@ -91,54 +91,93 @@ PROBES = (
         "mediapipe",
         "import numpy, mediapipe\n"
         "mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=numpy.zeros((8, 8, 3), numpy.uint8))\n"
-        "print(mediapipe.__version__)",
+        "found = mediapipe.__version__",
         "pip install mediapipe",
     ),
-    Probe("dlib", "dlib", "import dlib\nprint(dlib.__version__)", "pip install dlib-bin"),
+    Probe("dlib", "dlib", "import dlib\nfound = dlib.__version__", "pip install dlib-bin"),
     Probe(
         "lpips",
         "lpips",
-        "import lpips\nfrom importlib.metadata import version\nprint(version('lpips'))",
+        "import lpips, importlib.metadata\nfound = importlib.metadata.version('lpips')",
         "pip install lpips",
     ),
     Probe(
         "open_clip",
         "open_clip",
-        "import open_clip\nprint(open_clip.__version__)",
+        "import open_clip\nfound = open_clip.__version__",
         "pip install open-clip-torch (for the metric clip)",
         needed=False,
     ),
     Probe(
         "onnxruntime",
         "onnxruntime",
-        "import onnxruntime\nprint(onnxruntime.__version__, *onnxruntime.get_available_providers())",
+        "import onnxruntime\nfound = ' '.join([onnxruntime.__version__, *onnxruntime.get_available_providers()])",
         "pip install onnxruntime (for the metric csim-arcface)",
         needed=False,
     ),
 )
 
+# Runs in the probing interpreter: the probes' code as JSON on stdin, a line of JSON on stdout for each that ended. What
+# the packages themselves print goes to stderr.
+_PROBER = """
+import json, os, sys
+out = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+for code in json.load(sys.stdin):
+    names = {}
+    try:
+        exec(code, names)
+        line = {"found": names["found"]}
+    except Exception as error:
+        line = {"error": f"{type(error).__name__}: {error}"}
+    print(json.dumps(line), file=out, flush=True)
+out.close()
+os._exit(0)
+"""
 
-def run_probe(probe: Probe) -> Check:
-    """Run one probe in a fresh interpreter. A missing shared library becomes the system package that holds it."""
+
+def run_probes(probes: Sequence[Probe], seconds: float = PROBE_SECONDS) -> Iterator[Check]:
+    """Run the probes in another interpreter, one for all of them: importing torch once is most of the cost.
+
+    A native library that crashes, or hangs past ``seconds``, ends that interpreter; the probes after it go on in a new one.
+    """
+    left = list(probes)
+    while left:
+        lines, crash = _probe_until_crash(left, seconds)
+        for probe, line in zip(left, lines, strict=False):
+            yield _check(probe, line)
+        left = left[len(lines) :]
+        if left:
+            yield Check(left[0].name, False, crash, left[0].fix, left[0].needed)
+            left = left[1:]
+
+
+def _probe_until_crash(probes: list[Probe], seconds: float) -> tuple[list[dict[str, str]], str]:
+    """What the probes answered, in order, and what ended the interpreter before the first that did not answer."""
+    command = [sys.executable, "-c", _PROBER]
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, text=True) as process:
+        try:
+            answers, _ = process.communicate(json.dumps([probe.code for probe in probes]), seconds)
+            code = process.returncode
+            crash = f"crashed with signal {-code}" if code < 0 else f"ended the interpreter with exit code {code}"
+        except subprocess.TimeoutExpired:
+            process.kill()
+            answers, _ = process.communicate()
+            crash = f"no answer in {seconds:.0f} s"
+    return [json.loads(line) for line in answers.splitlines()], crash
+
+
+def _check(probe: Probe, line: dict[str, str]) -> Check:
+    if "found" in line:
+        return Check(probe.name, True, line["found"], needed=probe.needed)
     if find_spec(probe.module) is None:
         return Check(probe.name, False, "not installed", probe.fix, probe.needed)
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", probe.code], capture_output=True, text=True, timeout=PROBE_SECONDS, errors="replace"
-        )
-    except subprocess.TimeoutExpired:
-        return Check(probe.name, False, f"no answer in {PROBE_SECONDS} s", probe.fix, probe.needed)
-    if done.returncode == 0:
-        return Check(probe.name, True, done.stdout.strip().splitlines()[-1], needed=probe.needed)
-    if done.returncode < 0:
-        return Check(probe.name, False, f"crashed with signal {-done.returncode}", probe.fix, probe.needed)
-    said = (done.stderr.strip().splitlines() or ["no message"])[-1]
-    return Check(probe.name, False, said, library_fix(done.stderr) or probe.fix, probe.needed)
+    return Check(probe.name, False, line["error"], library_fix(line["error"]) or probe.fix, probe.needed)
 
 
-def library_fix(stderr: str) -> str | None:
-    """The command that installs the shared library a loader error names, or None where it names none."""
-    match = re.search(r"(lib[\w.+-]+?\.so[.\d]*): cannot open shared object file", stderr)
+def library_fix(error: str) -> str | None:
+    """The command that installs the shared library a loader's message names, or None where it names none."""
+    match = re.search(r"(lib[\w.+-]+?\.so[.\d]*): cannot open shared object file", error)
     if match is None:
         return None
     library = match[1]
@@ -175,10 +214,13 @@ def check_cache(root: Path) -> Check:
     return Check("cache may be written", os.access(where, os.W_OK | os.X_OK), str(root), fix)
 
 
-def check_feature_cache(root: Path) -> Check:
-    folder = root / "features"
-    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
-    return Check("feature cache", True, f"{len(sizes):,} files, {sum(sizes) / 1e6:.1f} MB in {folder}", needed=False)
+def check_feature_cache() -> Check:
+    from avatarbench.metrics.cache import FILE_NAME  # numpy, which listing commands do without
+
+    chosen = os.environ.get("AVATARBENCH_FEATURES")
+    path = Path(chosen).expanduser() if chosen else assets.cache_root() / FILE_NAME
+    size = f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else "empty"
+    return Check("feature cache", True, f"{size} ({path})", needed=False)
 
 
 def check_asset(id: str) -> Check:
@@ -196,13 +238,12 @@ def check_asset(id: str) -> Check:
 
 
 def examine() -> Iterator[Check]:
-    """Every check, the quick ones first; the probes run two at a time."""
+    """Every check, in the order of the table."""
     root = assets.cache_root()
     yield from (check_python(), check_pip())
-    with ThreadPoolExecutor(2) as pool:
-        yield from pool.map(run_probe, PROBES)
+    yield from run_probes(PROBES)
     yield from (check_cache(root), check_room("the cache", root), check_room("runs", Path("runs").absolute()))
-    yield check_feature_cache(root)
+    yield check_feature_cache()
     yield from map(check_asset, assets.CATALOGUE)
 
 
