@@ -49,7 +49,7 @@ class FaceLandmarker:
     """Features of the largest face (area of the landmarks' bounding box), at most five being looked for.
 
     ``landmarks`` (478, 3) float32, x and y in pixels of the image, z in the scale of x; ``arkit`` (52,) float32 in the
-    order of :data:`ARKIT_NAMES`; ``head`` (4, 4) float32, canonical face to camera in centimetres; ``faces`` () int32,
+    order of :data:`ARKIT_NAMES`; ``head`` (4, 4) float32, canonical face to camera in centimetres; ``faces`` (1,) int32,
     how many were found.
     Every image is looked at by itself (MediaPipe's image mode). It runs on the CPU whatever ``device`` is.
     Raises AssetError where the model is missing or MediaPipe cannot load it.
@@ -109,7 +109,7 @@ class FaceLandmarker:
             "landmarks": faces[largest],
             "arkit": np.array([c.score for c in result.face_blendshapes[largest]], np.float32),
             "head": np.array(result.facial_transformation_matrixes[largest], np.float32),
-            "faces": np.array(len(faces), np.int32),
+            "faces": np.array([len(faces)], np.int32),
         }
 
     def _open(self) -> None:
@@ -151,7 +151,7 @@ def to_track(features: Features) -> FaceTrack:
         landmarks=features["landmarks"],
         arkit=features["arkit"],
         head=features["head"],
-        faces=int(features["faces"]),
+        faces=features["faces"].item(),
     )
 
 

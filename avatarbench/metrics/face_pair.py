@@ -32,7 +32,7 @@ def faces_note(prediction: Frame, reference: Frame, side: str) -> str | None:
     """``"2 faces in the prediction, largest taken"`` where an image has more than one face, else None."""
     notes: list[str] = []
     for frame, name in ((prediction, "prediction"), (reference, side)):
-        count = int(frame["face"]["faces"])
+        count = frame["face"]["faces"].item()
         if count > 1:
             notes.append(f"{count} faces in the {name}, largest taken")
     return "; ".join(notes) or None

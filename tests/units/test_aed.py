@@ -16,7 +16,7 @@ def frame(faces: int = 1, **scores: float) -> Frame:
     for name, score in scores.items():
         arkit[ARKIT_NAMES.index(name)] = score
     made = Frame(np.zeros((8, 8, 3), np.uint8))
-    made.put("face", {"arkit": arkit, "faces": np.array(faces, np.int32)})
+    made.put("face", {"arkit": arkit, "faces": np.array([faces], np.int32)})
     return made
 
 

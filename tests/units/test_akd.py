@@ -18,7 +18,7 @@ def frame(landmarks: NDArray[np.float32] | None, width: int = 256, height: int =
 
 
 def face(landmarks: NDArray[np.float32], faces: int) -> dict[str, NDArray[np.generic]]:
-    return {"landmarks": landmarks, "faces": np.array(faces, np.int32)}
+    return {"landmarks": landmarks, "faces": np.array([faces], np.int32)}
 
 
 @pytest.fixture

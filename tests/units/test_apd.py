@@ -20,7 +20,7 @@ def head(rotation: Rotation, scale: float = 1.0) -> Frame:
     matrix[:3, :3] = scale * rotation.as_matrix()
     matrix[:3, 3] = (1, 2, -60)
     made = Frame(np.zeros((8, 8, 3), np.uint8))
-    made.put("face", {"head": matrix, "faces": np.array(1, np.int32)})
+    made.put("face", {"head": matrix, "faces": np.array([1], np.int32)})
     made.put("6drepnet360", {"rotation": matrix[:3, :3]})
     return made
 

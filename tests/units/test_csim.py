@@ -55,13 +55,13 @@ def framed(seed: int = 0, shift: float = 0) -> Frame:
     image = np.random.default_rng(seed).integers(0, 256, (140, 140, 3), np.uint8)
     points = dict(zip(ARCFACE_POINTS, (ARCFACE_TEMPLATE + shift).tolist(), strict=True))
     made = Frame(image)
-    made.put("face", {"landmarks": landmarks(points), "faces": np.array(1, np.int32)})
+    made.put("face", {"landmarks": landmarks(points), "faces": np.array([1], np.int32)})
     return made
 
 
 def embedded(extractor: str, *values: float) -> Frame:
     made = Frame(np.zeros((8, 8, 3), np.uint8))
-    made.put("face", {"faces": np.array(2, np.int32)})
+    made.put("face", {"faces": np.array([2], np.int32)})
     made.put(extractor, {"embedding": np.array(values, np.float32)})
     return made
 

@@ -60,7 +60,7 @@ def test_features_have_the_contract_s_shapes_and_lie_on_the_face(landmarker: Fac
     assert features["arkit"].shape == (52,)
     assert features["head"].shape == (4, 4)
     assert {features[k].dtype for k in ("landmarks", "arkit", "head")} == {np.dtype(np.float32)}
-    assert int(features["faces"]) == 1
+    assert features["faces"].item() == 1
     right_eye, left_eye, nose = features["landmarks"][[33, 263, 4], :2]
     assert 180 < right_eye[0] < nose[0] < left_eye[0] < 270
     assert 90 < right_eye[1] < nose[1] < 140
@@ -84,7 +84,7 @@ def test_of_two_faces_the_largest_is_described_and_both_are_counted(
     landmarker: FaceLandmarker, large_left: bool
 ) -> None:
     alone, both = read(landmarker, np.ascontiguousarray(FACE)), read(landmarker, two_faces(large_left))
-    assert int(both["faces"]) == 2
+    assert both["faces"].item() == 2
     offset = np.array([10 if large_left else 200, 30])
     assert np.abs(both["landmarks"][:, :2] - offset - alone["landmarks"][:, :2]).mean() < 2.0
     assert np.abs(both["arkit"] - alone["arkit"]).mean() < 0.03
@@ -182,7 +182,7 @@ def test_detection_and_exit_write_nothing_to_stderr_even_when_never_closed() -> 
         "from avatarbench.metrics.face import FaceLandmarker\n"
         "from avatarbench.metrics.features import Frame\n"
         "e = FaceLandmarker()\n"
-        "print([int(e.extract([Frame(i)])[0]['faces']) for i in (astronaut(), astronaut()[:400])])\n"
+        "print([e.extract([Frame(i)])[0]['faces'].item() for i in (astronaut(), astronaut()[:400])])\n"
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "[1, 1]\n", "")
 
