@@ -49,7 +49,7 @@ class FaceLandmarker:
     """Features of the largest face (area of the landmarks' bounding box), at most five being looked for.
 
     ``landmarks`` (478, 3) float32, x and y in pixels of the image, z in the scale of x; ``arkit`` (52,) float32 in the
-    order of :data:`ARKIT_NAMES`; ``head`` (4, 4) float32, canonical face to camera in centimetres; ``faces`` (1,) int32,
+    order of :data:`ARKIT_NAMES`; ``head`` (4, 4) float32, canonical face to camera, centimetres; ``faces`` (1,) int32,
     how many were found.
     Every image is looked at by itself (MediaPipe's image mode). It runs on the CPU whatever ``device`` is.
     Raises AssetError where the model is missing or MediaPipe cannot load it.
