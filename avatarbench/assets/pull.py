@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from filelock import FileLock
-
 from avatarbench.assets import fetch, store
 from avatarbench.assets.catalogue import CATALOGUE, Asset, PackageFile, Source, get
 from avatarbench.assets.progress import LogProgress, PullProgress
@@ -149,6 +147,8 @@ def _group(asset: Asset) -> str:
 @contextmanager
 def _locked(asset: Asset) -> Iterator[None]:
     """One process at a time for an asset, or for all assets that come out of one package."""
+    from filelock import FileLock  # here, since it imports asyncio and most commands pull nothing
+
     folder = store.cache_root() / "locks"
     with store.disk_errors("a lock", folder):
         folder.mkdir(parents=True, exist_ok=True)

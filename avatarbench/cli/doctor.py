@@ -139,7 +139,7 @@ os._exit(0)
 def run_probes(probes: Sequence[Probe], seconds: float = PROBE_SECONDS) -> Iterator[Check]:
     """Run the probes in another interpreter, one for all of them: importing torch once is most of the cost.
 
-    A native library that crashes, or hangs past ``seconds``, ends that interpreter; the probes after it go on in a new one.
+    A library that crashes, or hangs past ``seconds``, ends that interpreter; the probes after it go on in a new one.
     """
     left = list(probes)
     while left:

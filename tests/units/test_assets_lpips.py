@@ -13,7 +13,9 @@ import torchvision
 from safetensors.torch import load, load_file
 
 from avatarbench import assets
+from avatarbench.assets.catalogue import CATALOGUE, Asset, Conversion, OwnerUrl
 from avatarbench.assets.convert import lpips_backbone
+from avatarbench.errors import AssetError
 
 
 @pytest.mark.parametrize(
@@ -77,3 +79,25 @@ def test_the_conversion_is_deterministic(tmp_path: Path) -> None:
     toy_pickle(tmp_path / "toy.ckpt")
     once, again = (hashlib.sha256(lpips_backbone(tmp_path / "toy.ckpt", "alexnet")).hexdigest() for _ in range(2))
     assert once == again
+
+
+def test_a_port_file_brought_by_hand_is_converted_offline_after_its_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy_pickle(tmp_path / "toy.ckpt")
+    raw = hashlib.sha256((tmp_path / "toy.ckpt").read_bytes()).hexdigest()
+    ready = hashlib.sha256(lpips_backbone(tmp_path / "toy.ckpt", "alexnet")).hexdigest()
+    conversion = Conversion("toy.ckpt", raw, "alexnet")
+    nowhere = (OwnerUrl("http://weights.invalid/toy"),)
+    asset = Asset("toy", "a toy", "CC0", "toy.safetensors", ready, None, nowhere, (), conversion)
+    monkeypatch.setitem(CATALOGUE, "toy", asset)
+    monkeypatch.setenv("AVATARBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("AVATARBENCH_ASSETS", str(tmp_path))
+    monkeypatch.setenv("AVATARBENCH_OFFLINE", "1")
+    assert assets.state("toy") == "missing"
+    assert len(load_file(assets.pull("toy"))) == 10
+    assert assets.path("toy") == tmp_path / "cache" / "assets" / "toy.safetensors"
+    assets.path("toy").unlink()
+    (tmp_path / "toy.ckpt").write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
+    with pytest.raises(AssetError, match=f"before conversion(?s:.*){raw}"):
+        assets.pull("toy")
