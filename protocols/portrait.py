@@ -40,7 +40,7 @@ CLIP_SELF = ProtocolSpec(
     task="self",
     summary="the first frame of a real clip driven by its later frames, which are the truth; every 8th frame",
     sources=Selection(dataset="clip", limit=1),
-    drivers=Selection(dataset="clip", start=8, stride=8),
+    drivers=Selection(dataset="clip", stride=8),
     metrics=(
         *("psnr", "ssim", "lpips-alex", "lpips-vgg", "fid", "kid", "fd-vgg"),
         *_MOTION,
@@ -48,8 +48,8 @@ CLIP_SELF = ProtocolSpec(
     ),
     provides=("image", "mediapipe", "target"),
     reference="targets",
-    notes="Source: frame 0 of each sequence, as in the VFHQ tables. Drivers: frames 8, 16, ..., the source never "
-    "among them. The driver's frame is the target, so every metric compares with it, identity included. Frame 0"
+    notes="Source: frame 0 of each sequence, as in the VFHQ tables. Drivers: every 8th frame, the source "
+    "never among them. The driver's frame is the target, so every metric compares with it, identity included. Frame 0"
     " of the embedded clip looks down with its mouth closed, and hands cover a part of the face in some frames:"
     " both are hard for a one-shot method, and both are left in. 58 frames are few for fid and kid: read them "
     "within one table, never beside numbers from larger sets.",
