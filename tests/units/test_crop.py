@@ -1,0 +1,75 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avatarbench.datasets.crop import Crop, apply, face_crop, square_crop
+
+
+def box(x: float, y: float, width: float, height: float) -> np.ndarray:
+    return np.array([[x, y, 0], [x + width, y + height, 0]], np.float32)
+
+
+def test_the_square_is_centred_on_the_face_and_scaled() -> None:
+    assert face_crop(box(100, 80, 40, 60), (400, 600, 3), 2.0) == Crop(60, 50, 120)
+
+
+def test_the_square_is_at_most_the_shorter_side_and_shifted_inside() -> None:
+    assert face_crop(box(100, 80, 40, 300), (400, 600, 3), 2.0) == Crop(0, 0, 400)
+    assert face_crop(box(0, 0, 40, 60), (400, 600, 3), 2.0) == Crop(0, 0, 120)
+    assert face_crop(box(570, 350, 40, 60), (400, 600, 3), 2.0) == Crop(480, 280, 120)
+
+
+@given(
+    st.tuples(*[st.floats(-500, 1500)] * 2, *[st.floats(0.1, 1500)] * 2),
+    st.integers(1, 900),
+    st.integers(1, 900),
+    st.floats(0.5, 4),
+)
+def test_no_crop_leaves_the_image(face: tuple[float, ...], height: int, width: int, scale: float) -> None:
+    crop = face_crop(box(*face), (height, width, 3), scale)
+    assert 0 <= crop.x <= width - crop.side
+    assert 0 <= crop.y <= height - crop.side
+    assert 1 <= crop.side <= min(height, width)
+
+
+def test_a_tiny_change_of_the_landmarks_changes_nothing() -> None:
+    face = box(100.3, 80.2, 40, 60)
+    assert face_crop(face + 1e-3, (400, 600, 3), 1.8) == face_crop(face, (400, 600, 3), 1.8)
+
+
+def test_landmarks_that_span_nothing_are_refused() -> None:
+    for face in (box(3, 3, 0, 0), box(np.nan, 0, 1, 1)):
+        with pytest.raises(ValueError, match="span"):
+            face_crop(face, (10, 10, 3), 1.8)
+
+
+def test_without_a_face_crop_the_largest_centred_square_is_taken() -> None:
+    assert square_crop((360, 640, 3)) == Crop(140, 0, 360)
+    assert square_crop((512, 512, 3)) == Crop(0, 0, 512)
+
+
+def test_a_crop_at_its_own_size_copies_pixels() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    assert np.array_equal(apply(image, Crop(7, 5, 30), 30), image[5:35, 7:37])
+
+
+def test_a_crop_is_resampled_once_to_its_size() -> None:
+    ramp = np.broadcast_to(np.arange(0, 240, dtype=np.uint8)[None, :, None], (240, 240, 3))
+    small = apply(ramp, Crop(0, 0, 240), 60)
+    assert small.shape == (60, 60, 3)
+    assert np.abs(small[30, 5:55, 0] - (np.arange(5, 55) * 4 + 1.5)).max() <= 1
+
+
+def test_points_go_to_the_crop_and_back() -> None:
+    crop = Crop(10, 20, 50)
+    points = np.array([[10.0, 20.0], [60.0, 70.0]])
+    assert np.allclose(crop.to_crop(points, 100), [[0, 0], [100, 100]])
+    assert np.allclose(crop.to_image(crop.to_crop(points, 256), 256), points)
+
+
+def test_the_way_back_is_plain_numbers() -> None:
+    crop = Crop(10, 20, 50)
+    assert Crop(**json.loads(json.dumps(crop.to_dict()))) == crop
