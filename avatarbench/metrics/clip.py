@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MODEL = "ViT-B-32-quickgelu"
 TAG = "openai"
 SIDE = 224
+_NOT_PARAMETERS = ("input_resolution", "context_length", "vocab_size")  # numbers beside the tensors in the release
 
 SPEC = MetricSpec(
     id="clip",
@@ -73,14 +74,18 @@ class ClipEmbedding:
 
     @cached_property
     def _model(self) -> CLIP:
-        from open_clip.model import build_model_from_openai_state_dict
+        from open_clip import CLIP, get_model_config
 
-        state = _state_dict(self.weights)
+        configuration = get_model_config(MODEL)
+        if configuration is None:
+            raise AssetError(f"the installed open_clip does not know {MODEL}: install open-clip-torch>=3.")
+        model = CLIP(**configuration)
+        state = {k: v for k, v in _state_dict(self.weights).items() if k not in _NOT_PARAMETERS}
         try:
-            # The archive holds half-precision tensors; the network computes in float32 on every device.
-            return build_model_from_openai_state_dict(dict(state)).float().to(self.device)
-        except (RuntimeError, KeyError) as error:
+            model.load_state_dict(state)  # the release holds half-precision tensors; the network computes in float32
+        except RuntimeError as error:
             raise AssetError(f"{self.weights.path} does not fit {MODEL}: {error}") from error
+        return model.eval().requires_grad_(False).to(self.device)
 
     def extract(self, frames: Sequence[Frame], activations: bool) -> list[Features | Missing]:
         import torch

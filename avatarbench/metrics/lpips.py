@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from avatarbench.errors import AssetError
 from avatarbench.metric import MetricSpec
 from avatarbench.metrics.features import Frame
-from avatarbench.metrics.networks import float32_inference, read_state_dict
+from avatarbench.metrics.networks import float32_inference, read_state_dict, row_slices
 from avatarbench.metrics.pixels import require_same_size
 
 if TYPE_CHECKING:
@@ -88,15 +88,13 @@ class LpipsVgg(Lpips):
 
 
 def weighted_distance(a: Tensor, b: Tensor, weights: Tensor) -> float:
-    """Mean over rows of sum_c w_c (a_c - b_c)^2, for (P, C) unit vectors and (C,) weights.
-
-    In slices that fit a core's cache: on whole layers each of the three passes would stream a hundred megabytes.
-    """
+    """Mean over rows of sum_c w_c (a_c - b_c)^2, for (P, C) unit vectors and (C,) weights."""
     import torch
 
-    step = max(1, 2**17 // a.shape[1])
     total = a.new_zeros((), dtype=torch.float64)
-    for start in range(0, a.shape[0], step):
-        difference = a[start : start + step] - b[start : start + step]
-        total = total + (difference.square_() @ weights).sum(dtype=torch.float64)
+    buffer = torch.empty_like(a[next(row_slices(a))])
+    for part in row_slices(a):
+        rows = a[part]
+        difference = torch.sub(rows, b[part], out=buffer[: len(rows)])
+        total += (difference.square_() @ weights).sum(dtype=torch.float64)
     return total.item() / a.shape[0]

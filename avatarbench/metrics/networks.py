@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 GPU_BATCH = 8
+SLICE = 2**20
+"""Numbers that a pass over an activation touches at a time: four megabytes stay in the cores' own cache between the
+passes, where a whole layer would stream from memory each time; smaller slices pay for waking the threads."""
 
 
 class Weights:
@@ -94,6 +97,13 @@ def batches(frames: Sequence[Frame], device: str) -> Iterator[list[int]]:
     for indices in by_size.values():
         for start in range(0, len(indices), limit):
             yield indices[start : start + limit]
+
+
+def row_slices(rows: Tensor) -> Iterator[slice]:
+    """Slices of the first axis of a (P, C) tensor that hold about :data:`SLICE` numbers each."""
+    step = max(1, SLICE // rows.shape[1])
+    for start in range(0, rows.shape[0], step):
+        yield slice(start, start + step)
 
 
 def too_small(frame: Frame, least: int, network: str) -> Missing | None:

@@ -31,8 +31,8 @@ SPEC = MetricSpec(
         "Mean SSIM index of the full 8-bit sRGB frame against the target: Gaussian window of 11 x 11 pixels, sigma "
         "1.5, weights summing to 1; weighted population variances and covariance (no N / (N - 1)); K1 0.01, K2 0.03, "
         "data range 255; averaged over the positions where the window lies inside the frame (no padding), then over "
-        "R, G and B. skimage(gaussian_weights=True, sigma=1.5, use_sample_covariance=False) and torchmetrics crop the "
-        "same border."
+        "R, G and B. skimage(gaussian_weights=True, sigma=1.5, use_sample_covariance=False) leaves out the same "
+        "border; torchmetrics counts it too, on mirrored pixels."
     ),
     citation=(
         "Wang, Bovik, Sheikh and Simoncelli, Image quality assessment: from error visibility to structural "

@@ -15,6 +15,7 @@ from avatarbench.metrics.networks import (
     fingerprint,
     float32_inference,
     read_state_dict,
+    row_slices,
     stack,
     too_small,
 )
@@ -119,7 +120,5 @@ def _normalise(activation: Tensor) -> None:
     import torch
 
     rows = activation.permute(0, 2, 3, 1).flatten(0, 2)
-    step = max(1, 2**17 // rows.shape[1])  # half a megabyte: the second pass finds it in the core's cache
-    for start in range(0, rows.shape[0], step):
-        part = rows[start : start + step]
-        part /= torch.linalg.vector_norm(part, dim=1, keepdim=True).add_(EPSILON)
+    for part in row_slices(rows):
+        rows[part] *= torch.linalg.vector_norm(rows[part], dim=1, keepdim=True).add_(EPSILON).reciprocal_()
