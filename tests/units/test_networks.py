@@ -1,0 +1,77 @@
+"""Weights are read safely, and a wrong file says what is wrong."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from avatarbench.errors import AssetError
+from avatarbench.metrics.features import Frame, Missing
+from avatarbench.metrics.networks import Weights, batches, fingerprint, read_state_dict
+from avatarbench.metrics.vgg16 import Vgg16
+
+
+class Hostile:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("executed",)
+
+
+def test_a_hostile_pickle_is_refused_and_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, content in (("raw.pth", pickle.dumps(Hostile())), ("zip.pth", None)):
+        path = tmp_path / name
+        path.write_bytes(content) if content else torch.save({"x": Hostile()}, path)
+        with pytest.raises(AssetError, match=name):
+            read_state_dict(path)
+    assert "executed" not in capsys.readouterr().out
+
+
+def test_plain_and_safetensors_files_give_the_same_tensors(tmp_path: Path) -> None:
+    state = {"w": torch.arange(4.0)}
+    torch.save(state, tmp_path / "w.pth")
+    save_file(state, tmp_path / "w.safetensors")
+    for name in ("w.pth", "w.safetensors"):
+        torch.testing.assert_close(read_state_dict(tmp_path / name)["w"], state["w"])
+
+
+def test_a_truncated_or_missing_file_is_an_asset_error(tmp_path: Path) -> None:
+    (tmp_path / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
+    for name in ("cut.safetensors", "absent.safetensors", "absent.pth"):
+        with pytest.raises(AssetError, match=name.replace(".", r"\.")):
+            read_state_dict(tmp_path / name)
+
+
+def test_weights_of_another_network_are_refused_by_name(tmp_path: Path) -> None:
+    save_file({"features.0.weight": torch.zeros(2, 2)}, tmp_path / "other.safetensors")
+    with pytest.raises(AssetError, match="does not fit vgg16"):
+        Vgg16(weights=tmp_path / "other.safetensors").extract([Frame(np.zeros((40, 40, 3), np.uint8))], False)
+
+
+def test_a_frame_too_small_for_the_network_is_missing_and_loads_no_weights(tmp_path: Path) -> None:
+    (found,) = Vgg16(weights=tmp_path / "absent").extract([Frame(np.zeros((16, 40, 3), np.uint8))], False)
+    assert found == Missing("image is 40x16, vgg16 needs at least 32 pixels a side")
+
+
+def test_the_fingerprint_moves_with_weights_version_and_preprocessing(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    (tmp_path / "b").write_bytes(b"2")
+    a, b = (Weights("lpips-vgg16", tmp_path / name).sha256 for name in "ab")
+    prints = {
+        fingerprint("x", 1, a, {}),
+        fingerprint("x", 1, b, {}),
+        fingerprint("x", 2, a, {}),
+        fingerprint("y", 1, a, {}),
+    }
+    assert len({*prints, fingerprint("x", 1, a, {"size": 299})}) == 5
+    assert fingerprint("x", 1, a, {"size": 299}) == fingerprint("x", 1, a, {"size": 299})
+
+
+def test_batches_hold_one_size_and_cover_every_frame() -> None:
+    frames = [Frame(np.zeros((h, 4, 3), np.uint8)) for h in (4, 5, 4, 4, 5)]
+    assert sorted(i for batch in batches(frames, "cuda") for i in batch) == [0, 1, 2, 3, 4]
+    assert all(len({frames[i].image.shape for i in batch}) == 1 for batch in batches(frames, "cuda"))
+    assert all(len(batch) == 1 for batch in batches(frames, "cpu"))
