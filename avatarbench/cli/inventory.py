@@ -45,6 +45,13 @@ def asset_state(asset: str) -> str:
     return assets.state(asset) if asset in assets.CATALOGUE else "unknown asset"
 
 
+def users(asset: str) -> list[str]:
+    """Registered methods, metrics and datasets that name ``asset``, sorted."""
+    kinds: tuple[registry.Kind, ...] = ("methods", "metrics", "datasets")
+    specs = (spec for kind in kinds for spec in registry.everything(kind))
+    return sorted({spec.id for spec in specs if asset in getattr(spec, "assets", ())})
+
+
 def _missing_of_method(spec: MethodSpec) -> list[str]:
     lacks = ["public code"] if spec.status == "unavailable" else []
     if spec.environment != "inprocess":
@@ -67,5 +74,5 @@ def cannot_run(method: MethodSpec, protocol: ProtocolSpec) -> str | None:
     """Why ``method`` cannot run on ``protocol``, whatever is installed; None where it can."""
     if method.status == "unavailable":
         return "no public code"
-    lacks = [need for need in method.needs if need not in protocol.provides]
+    lacks = protocol.unmet(method.needs)
     return f"needs {', '.join(lacks)}, which the protocol does not provide" if lacks else None

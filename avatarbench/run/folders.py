@@ -20,7 +20,7 @@ from avatarbench.metrics.scorer import Item, LazyImage, Scorer
 from avatarbench.protocol import Task
 from avatarbench.run.environment import describe_environment
 from avatarbench.run.pipeline import device_name, finish, metric_record, new_folder
-from avatarbench.run.progress import progress_bar
+from avatarbench.run.progress import console, progress_bar
 from avatarbench.run.record import MethodRecord, ProtocolRecord, Result, RunRecord, write_samples
 from avatarbench.run.score import Scores, Where, rows
 from avatarbench.statistics import set_result
@@ -90,7 +90,8 @@ def choose_metrics(request: Request) -> tuple[list[MetricSpec], dict[str, str]]:
             f"{s.id} (needs {'--source' if s.against != 'target' else '--task self'})" for s in impossible
         )
         raise UsageError(f"these metrics have nothing to compare with: {needs}.")
-    missing = assets.ensure(dict.fromkeys(a for s in possible for a in s.assets))
+    with assets.BarProgress(console) as progress:
+        missing = assets.ensure(dict.fromkeys(a for s in possible for a in s.assets), progress)
     lacking = {s.id: "weights" for s in possible if any(a in missing for a in s.assets)}
     if request.metrics and lacking:
         raise UsageError("\n".join(f"{missing[a]}" for a in missing))

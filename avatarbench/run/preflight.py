@@ -14,6 +14,7 @@ from avatarbench.method import MethodSpec
 from avatarbench.metric import MetricSpec
 from avatarbench.protocol import ProtocolSpec
 from avatarbench.run.config import RunConfig
+from avatarbench.run.progress import console
 
 T = TypeVar("T")
 TRACKER = "face-landmarker"
@@ -73,7 +74,7 @@ def check(found: Preflight, config: RunConfig) -> None:
         fatal.append(f"the face tracker crops every frame and is missing: {missing[TRACKER]}")
     _open_datasets(found, config, missing, fatal)
     for method in found.methods:
-        lacks = [need for need in method.needs if need not in found.protocol.provides]
+        lacks = found.protocol.unmet(method.needs)
         if method.status == "unavailable":
             _put(optional, tables, method.id, f"method '{method.id}' is unavailable: {method.notes}", "no public code")
         elif lacks:
@@ -115,7 +116,8 @@ def _missing_assets(found: Preflight, config: RunConfig) -> dict[str, str]:
             wanted += registry.dataset(name).assets
     wanted += (asset for method in found.methods for asset in method.assets)
     wanted += (asset for metric in found.metrics for asset in metric.assets)
-    return {name: str(error) for name, error in assets.ensure(dict.fromkeys(wanted)).items()}
+    with assets.BarProgress(console) as progress:
+        return {name: str(error) for name, error in assets.ensure(dict.fromkeys(wanted), progress).items()}
 
 
 def _dataset_names(found: Preflight) -> list[str]:

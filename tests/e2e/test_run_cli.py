@@ -53,7 +53,7 @@ def test_one_run_compares_methods_and_leaves_a_traceable_record(cli: Cli, clip: 
     target = np.asarray(Image.open(next((run / "predictions" / "oracle").rglob("*.png"))))
     assert target.shape == (256, 256, 3)
     assert Image.open(run / "contact.png").size == (5 * 256, 5 * 256 + 18)
-    for name in ("source-copy", "oracle", "face-warp"):
+    for name in ("Source copy", "Oracle", "Face warp"):
         assert name in done.stdout
 
 
