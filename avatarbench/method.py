@@ -17,7 +17,7 @@ Status = Literal["reproduced", "working", "unverified", "unavailable"]
 never run on the real code; ``unavailable``: no public code."""
 
 Need = Literal["image", "mediapipe", "flame", "camera", "target"]
-"""What a method reads of a motion beyond its index. ``target`` is the true frame, which only protocols with truth give."""
+"""What a method reads of a motion. ``target`` is the true frame, which only protocols with truth have."""
 
 Role = Literal["method", "bound"]
 """A ``bound`` (floor or ceiling) is shown in tables and never ranked."""
@@ -56,7 +56,7 @@ class FaceTrack:
 
     ``landmarks``: (478, 3) float32, x and y in pixels of the image, z in the same scale;
     ``arkit``: (52,) float32 in [0, 1], ordered as :data:`avatarbench.metrics.face.ARKIT_NAMES`;
-    ``head``: (4, 4) float32, canonical face to camera, centimetres (MediaPipe's convention: x right, y up, z to the viewer);
+    ``head``: (4, 4) float32, canonical face to camera, centimetres (MediaPipe's axes: x right, y up, z to the viewer);
     ``faces``: how many faces were in the image; the largest is the one described.
     """
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from avatarbench.metrics.features import Frame
 
 Against = Literal["target", "driver", "source", "identity", "real"]
-"""What a prediction is compared with. ``target``: the true frame; ``driver``: the driving frame (in self-reenactment the
-target); ``source``: the portrait; ``identity``: the target in self-reenactment, the source in cross; ``real``: the
+"""What a prediction is compared with. ``target``: the true frame; ``driver``: the driving frame (in self-reenactment
+the target); ``source``: the portrait; ``identity``: the target in self-reenactment, the source in cross; ``real``: the
 protocol's reference set (set metrics)."""
 
 
@@ -26,10 +26,10 @@ class MetricSpec:
     """All that can be said of a metric without importing torch.
 
     ``factory`` is ``"package.module:Class"``, called with no arguments, returning a :class:`PairMetric` or a
-    :class:`SetMetric`. ``extractors`` are the features it reads (entry points ``avatarbench.extractors``); ``judge`` is the
-    detector it trusts. ``activations`` says that it reads an extractor's in-memory activations as well, which are too large
-    to cache. A changed definition takes a new ``version``. ``minimum`` is the least number of frames on either
-    side for which the value exists.
+    :class:`SetMetric`. ``extractors`` are the features it reads (entry points ``avatarbench.extractors``); ``judge`` is
+    the detector it trusts. ``activations`` says that it reads an extractor's in-memory activations as well, which are
+    too large to cache. A changed definition takes a new ``version``. ``minimum`` is the least number of frames on
+    either side for which the value exists.
     """
 
     id: str

@@ -16,7 +16,7 @@ Background = Literal["kept", "white", "black"]
 
 @dataclass(frozen=True)
 class Selection:
-    """Frames of a dataset: ``start``, ``start + stride``, ... of every sequence; ``limit`` frames a sequence at most."""
+    """Frames of a dataset: ``start``, ``start + stride``, ... of every sequence; at most ``limit`` a sequence."""
 
     dataset: str
     start: int = 0

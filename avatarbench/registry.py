@@ -42,7 +42,8 @@ def _entries(kind: Kind) -> dict[str, EntryPoint]:
         other = found.get(entry.name)
         if other is not None and other.value != entry.value:
             raise AvatarbenchError(
-                f"two packages register the {kind[:-1]} '{entry.name}': {_owner(other)} and {_owner(entry)}. Uninstall one."
+                f"two packages register the {kind[:-1]} '{entry.name}': "
+                f"{_owner(other)} and {_owner(entry)}. Uninstall one."
             )
         found[entry.name] = entry
     return found
@@ -73,11 +74,13 @@ def _spec(kind: Kind, name: str) -> Any:
         spec = entry.load()
     except Exception as error:  # a third party's module may raise anything
         raise AvatarbenchError(
-            f"the {kind[:-1]} '{name}' of {_owner(entry)} cannot be loaded from {entry.value}: {type(error).__name__}: {error}"
+            f"the {kind[:-1]} '{name}' of {_owner(entry)} cannot be loaded from {entry.value}: "
+            f"{type(error).__name__}: {error}"
         ) from error
-    if getattr(spec, "id", None) != name:
+    found = getattr(spec, "id", None)
+    if found != name:
         raise AvatarbenchError(
-            f"entry point '{name}' of {_owner(entry)} gives a spec whose id is '{getattr(spec, 'id', None)}': make them equal."
+            f"entry point '{name}' of {_owner(entry)} gives a spec whose id is '{found}': make them equal."
         )
     return spec
 

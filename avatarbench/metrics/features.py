@@ -1,4 +1,4 @@
-"""A frame and the features read off it. Each feature is extracted once a frame and shared by the metrics that need it."""
+"""A frame and the features read off it: extracted once a frame, shared by the metrics that need them."""
 
 from __future__ import annotations
 
