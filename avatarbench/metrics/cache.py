@@ -167,7 +167,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _encode(value: Arrays | Missing) -> tuple[str | None, bytes, int]:
     if isinstance(value, Missing):
         return value.reason, b"", 0
-    blob = save({name: np.ascontiguousarray(array) for name, array in value.items()})
+    blob = save({name: np.array(array, order="C") for name, array in value.items()})
     return None, blob, zlib.crc32(blob)
 
 

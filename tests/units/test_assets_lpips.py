@@ -89,7 +89,7 @@ def test_a_port_file_brought_by_hand_is_converted_offline_after_its_hash(
     ready = hashlib.sha256(lpips_backbone(tmp_path / "toy.ckpt", "alexnet")).hexdigest()
     conversion = Conversion("toy.ckpt", raw, "alexnet")
     nowhere = (OwnerUrl("http://weights.invalid/toy"),)
-    asset = Asset("toy", "a toy", "CC0", "toy.safetensors", ready, None, nowhere, (), conversion)
+    asset = Asset("toy", "a toy", "CC0", "toy.safetensors", ready, None, nowhere, conversion)
     monkeypatch.setitem(CATALOGUE, "toy", asset)
     monkeypatch.setenv("AVATARBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("AVATARBENCH_ASSETS", str(tmp_path))

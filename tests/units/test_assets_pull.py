@@ -81,7 +81,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def register(monkeypatch: pytest.MonkeyPatch, *sources: OwnerUrl, id: str = "toy", unasked: bool = True) -> Asset:
-    asset = Asset(id, "a toy", "CC0", f"{id}.bin", HASH, len(CONTENT), sources, ("tests",), unasked=unasked)
+    asset = Asset(id, "a toy", "CC0", f"{id}.bin", HASH, len(CONTENT), sources, unasked=unasked)
     monkeypatch.setitem(CATALOGUE, id, asset)
     return asset
 
@@ -187,7 +187,7 @@ PULL = """
 import sys
 from avatarbench import assets
 from avatarbench.assets.catalogue import CATALOGUE, Asset, OwnerUrl
-CATALOGUE["toy"] = Asset("toy", "a toy", "CC0", "toy.bin", sys.argv[2], None, (OwnerUrl(sys.argv[1]),), ())
+CATALOGUE["toy"] = Asset("toy", "a toy", "CC0", "toy.bin", sys.argv[2], None, (OwnerUrl(sys.argv[1]),))
 print(assets.pull("toy"))
 """
 
