@@ -11,8 +11,9 @@ PAGE = Path(__file__).with_name("metrics.md")
 
 HEAD = """# Metrics
 
-Written by `python docs/make_metrics.py` from the specs that the code runs by; `avatarbench show NAME` prints the same with the
-state of each weight file. A changed definition takes a new version, and values of different versions never share a table.
+Written by `python docs/make_metrics.py` from the specs that the code runs by; `avatarbench show NAME` prints the same
+with the state of each weight file. A changed definition takes a new version, and values of different versions never
+share a table.
 
 The field has no agreed AKD, AED or APD: landmarkers, reductions and units differ between papers. Ids therefore name the
 landmarker or network, and published numbers are never ranked beside ours.
@@ -26,6 +27,7 @@ def page() -> str:
 
 
 def section(spec: MetricSpec) -> str:
+    least = f"one value a set, at least {spec.minimum} frames a side"
     facts = {
         "heading": spec.name,
         "version": spec.version,
