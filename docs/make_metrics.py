@@ -34,9 +34,7 @@ def section(spec: MetricSpec) -> str:
         "better": spec.better,
         "unit": spec.unit or "none",
         "range": f"{spec.range[0]:g} to {spec.range[1]:g}",
-        "kind": "one value a frame"
-        if spec.kind == "pair"
-        else f"one value a set, at least {spec.minimum} frames a side",
+        "kind": "one value a frame" if spec.kind == "pair" else least,
         "against": spec.against,
         "weights": ", ".join(f"`{a}`" for a in spec.assets) or "none",
     }
