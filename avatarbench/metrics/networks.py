@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 GPU_BATCH = 8
-SLICE = 2**20
-"""Numbers that a pass over an activation touches at a time: four megabytes stay in the cores' own cache between the
-passes, where a whole layer would stream from memory each time; smaller slices pay for waking the threads."""
+SLICE = 2**23
+"""Numbers that a pass over an activation touches at a time. A slice stays in the last cache between the passes and bounds
+the scratch memory; smaller ones lose more than they gain, since every pass wakes and waits for all threads."""
 
 
 class Weights:
