@@ -33,6 +33,7 @@ PAIRWISE = (
 )
 SUITE = (*PAIRWISE, "fd-vgg")
 CHUNK = 5
+TURN = 2  # targets a turn of the comparison of several methods: its turns are longer
 WARM_UP = 400  # a frame of the clip that no measured pair uses
 Values = dict[str, list[float]]
 
@@ -149,8 +150,8 @@ def together(count: int, size: int, methods: int) -> float:
     for one in (joint, *single):
         list(one.score([group(frames, WARM_UP, 1)]))
     spent = [0.0, 0.0]
-    for start in range(0, count, CHUNK):
-        indices = range(start, min(start + CHUNK, count))
+    for start in range(0, count, TURN):
+        indices = range(start, min(start + TURN, count))
         groups = [group(frames, n, methods) for n in indices]
 
         def run_joint(groups: list[list[Item]] = groups) -> None:
@@ -161,7 +162,7 @@ def together(count: int, size: int, methods: int) -> float:
                 list(one.score([[items[m]] for items in groups]))
 
         sides = [(0, run_joint), (1, run_single)]
-        for place, side in sides if start // CHUNK % 2 == 0 else reversed(sides):
+        for place, side in sides if start // TURN % 2 == 0 else reversed(sides):
             spent[place] += timed(side)
     spent[0] += timed(lambda: _ignore(set_value(joint, count, m) for m in range(methods)))
     spent[1] += timed(lambda: _ignore(set_value(one, count, m) for m, one in enumerate(single)))

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 GPU_BATCH = 8
 SLICE = 2**23
-"""Numbers that a pass over an activation touches at a time. A slice stays in the last cache between the passes and bounds
-the scratch memory; smaller ones lose more than they gain, since every pass wakes and waits for all threads."""
+"""Numbers that a pass over an activation touches at a time. A slice stays in the last cache between the passes and
+bounds the scratch memory; smaller ones lose more than they gain, since every pass wakes and waits for all threads."""
 
 
 class Weights:
