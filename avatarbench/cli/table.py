@@ -12,14 +12,13 @@ import typer
 from rich.console import Console, RenderableType
 
 from avatarbench.cli.output import PIPED_WIDTH, stdout_console
-from avatarbench.errors import AvatarbenchError, DataError, UsageError
-from avatarbench.registry import suggest
+from avatarbench.cli.runs import RUNS, find_run
+from avatarbench.errors import AvatarbenchError, UsageError
 
 if TYPE_CHECKING:
     from avatarbench.tables.build import Run
     from avatarbench.tables.grid import Grid
 
-RUNS = Path("runs")
 Content = str | Callable[[Console], RenderableType]
 """Text, or what to print once the console's width is known."""
 
@@ -35,7 +34,7 @@ SUFFIXES = {".md": Format.markdown, ".tex": Format.latex, ".csv": Format.csv, ".
 
 
 def table(
-    runs: Annotated[list[Path] | None, typer.Argument(help="Run folders, ids under runs/, or 'last'.")] = None,
+    runs: Annotated[list[Path] | None, typer.Argument(metavar="[RUN]...", help="Run folders, ids, or 'last'.")] = None,
     output: Annotated[
         Format | None, typer.Option("--format", "-f", help="Default: by the ending of --out, else terminal.")
     ] = None,
@@ -49,6 +48,7 @@ def table(
     published: Annotated[
         str | None, typer.Option(help="A paper's own table, as printed: PAPER:TABLE.", metavar="PAPER:TABLE")
     ] = None,
+    runs_dir: Annotated[Path, typer.Option("--runs", help="Where ids and 'last' are looked up.")] = RUNS,
 ) -> None:
     """Print the table of one or more runs: best in bold, second underlined, every missing value with its reason.
 
@@ -61,13 +61,13 @@ def table(
     """
     chosen = output or (SUFFIXES.get(out.suffix, Format.terminal) if out else Format.terminal)
     if bool(runs) == bool(published):
-        raise UsageError("give one or more runs, or --published PAPER:TABLE. Runs are the folders under runs/.")
+        raise UsageError(f"give one or more runs, or --published PAPER:TABLE. Runs are the folders under {runs_dir}.")
     if published:
         write(_published(published, chosen), out)
         return
     from avatarbench.tables.build import load_run
 
-    loaded = [load_run(find_run(path)) for path in runs or ()]
+    loaded = [load_run(find_run(name, runs_dir)) for name in runs or ()]
     wanted = [m.strip() for m in metrics.split(",") if m.strip()] if metrics else []
     write(_speed(loaded, chosen) if speed else _scores(loaded, chosen, wanted, digits, transpose), out)
 
@@ -83,18 +83,6 @@ def print_tables(folders: Sequence[Path], speed: bool = True) -> None:
     console.print(terminal.renderable(build(runs), console))
     if speed:
         console.print(terminal.with_notes(speed_table(runs)))
-
-
-def find_run(path: Path) -> Path:
-    """``path`` itself, the run of that id under ``runs/``, or the ``last`` one. Raises DataError with near misses."""
-    by_age = sorted(RUNS.glob("*/run.json"), key=lambda p: p.stat().st_mtime)
-    if str(path) == "last" and by_age:
-        return by_age[-1].parent
-    for folder in (path, RUNS / path):
-        if folder.is_dir():
-            return folder
-    known = [p.parent.name for p in by_age]
-    raise DataError(f"no run at {path} or {RUNS / path}{suggest(path.name, known)}")
 
 
 def _scores(runs: list[Run], output: Format, metrics: list[str], digits: int | None, transpose: bool) -> Content:

@@ -29,6 +29,14 @@ def test_a_run_is_given_by_path_by_id_or_as_the_last_one(cli: Cli, run: Path) ->
     assert "**1.000** |" in next(iter(outputs))
 
 
+def test_ids_are_looked_up_where_the_runs_are_kept(cli: Cli, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "runs").rename(tmp_path / "elsewhere")
+    assert "1.000" in cli("table", "last", "--runs", "elsewhere").stdout
+    wrong = cli("table", "frist", "--runs", "elsewhere")
+    assert wrong.returncode == 2
+    assert "did you mean 'first'?" in wrong.stderr
+
+
 def test_the_format_follows_the_ending_of_the_file(cli: Cli, run: Path, tmp_path: Path) -> None:
     for name, part in (("t.md", "**1.000**"), ("t.tex", r"\textbf{1.000}"), ("t.csv", "first,a,a"), ("t.txt", "AKD ↓")):
         result = cli("table", "first", "--out", name)
@@ -60,7 +68,7 @@ def test_a_paper_table_is_printed_as_published(cli: Cli) -> None:
     ("arguments", "code", "message"),
     [
         ((), 2, "give one or more runs"),
-        (("frist",), 1, "did you mean 'first'?"),
+        (("frist",), 2, "did you mean 'first'?"),
         (("first", "--metrics", "akb"), 2, "did you mean 'akd'?"),
         (("first", "first"), 2, "given twice"),
         (("first", "--out", "no/such/folder/t.md"), 1, "cannot write no/such/folder/t.md"),
@@ -81,8 +89,9 @@ def test_bad_input_is_told_without_a_traceback(
 def test_a_folder_that_is_no_run_is_told(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     result = cli("table", "empty")
-    assert result.returncode == 1
-    assert "empty is not a run" in result.stderr
+    assert result.returncode == 2
+    assert "no run 'empty'" in result.stderr
+    assert "run.json" in result.stderr
 
 
 @pytest.mark.parametrize("kind", ["methods", "protocols", "metrics", "datasets"])
