@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import BinaryIO
 
 from platformdirs import user_cache_path
 
+from avatarbench import files
 from avatarbench.assets.catalogue import Asset
 from avatarbench.errors import AssetError
 
@@ -132,18 +132,12 @@ def writing(target: Path) -> Iterator[BinaryIO]:
 
     Nothing is left behind otherwise. Raises AssetError where the disk is full or the folder cannot be written.
     """
-    with disk_errors(target.name, target.parent):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.parent / f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
-        try:
-            with temporary.open("xb") as stream:
-                yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(temporary, target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    with (
+        disk_errors(target.name, target.parent),
+        files.writing(target) as temporary,
+        temporary.open("xb") as stream,
+    ):
+        yield stream
 
 
 def install(asset: Asset, raw: Path, convert: Callable[[Path, str], bytes]) -> Path:
@@ -152,7 +146,7 @@ def install(asset: Asset, raw: Path, convert: Callable[[Path, str], bytes]) -> P
     Returns the ready file. Raises WrongHash for either hash, AssetError where the disk is full.
     """
     target = cached_file(asset)
-    for left in target.parent.glob(f".{target.name}.*.part"):  # by a process that was killed: the lock is ours
+    for left in files.leftovers(target):  # by a process that was killed: the lock is ours
         left.unlink(missing_ok=True)
     if asset.conversion is None:
         check_hash(f"asset {asset.id}", raw, asset.sha256)

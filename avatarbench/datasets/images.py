@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import struct
-import threading
 import warnings
 import zlib
 from pathlib import Path
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile, ImageOps
 
 from avatarbench.errors import DataError
+from avatarbench.files import writing
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 80_000_000
@@ -76,13 +75,8 @@ def write_png(path: Path | str, image: NDArray[np.uint8]) -> None:
         raise ValueError(f"write_png takes (H, W, 3) uint8, got {image.shape} {image.dtype}")
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(buffer, "PNG", compress_level=1)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
+    with writing(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _read_bytes(path: Path) -> bytes:
