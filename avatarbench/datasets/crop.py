@@ -26,14 +26,6 @@ class Crop:
         """Plain numbers, for a record from which a crop can be pasted back."""
         return asdict(self)
 
-    def to_image(self, points: NDArray[np.floating[Any]], size: int) -> NDArray[np.floating[Any]]:
-        """(..., 2) points of the crop at ``size`` pixels -> points of the full image."""
-        return points * (self.side / size) + np.array([self.x, self.y], points.dtype)
-
-    def to_crop(self, points: NDArray[np.floating[Any]], size: int) -> NDArray[np.floating[Any]]:
-        """(..., 2) points of the full image -> points of the crop at ``size`` pixels."""
-        return (points - np.array([self.x, self.y], points.dtype)) * (size / self.side)
-
 
 def face_crop(landmarks: NDArray[np.floating[Any]], image_shape: Sequence[int], scale: float) -> Crop:
     """A square around the face: ``scale`` times the larger side of the landmarks' bounding box, centred on that box.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -34,10 +32,6 @@ class WarpedPortrait:
         self._skin = skin_triangles()
         self._surround = Surround(landmarks, image.shape[:2])
         self._dark = _mouth_colour(image, landmarks[list(LIPS), :2])
-
-    @property
-    def info(self) -> Mapping[str, float]:
-        return {}
 
     def render(self, motion: Motion) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 in the portrait's size. Raises Unscorable where the driver has no face."""

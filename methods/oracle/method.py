@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,10 +18,6 @@ class Oracle:
 
 class Answer:
     """Returns the motion's target."""
-
-    @property
-    def info(self) -> Mapping[str, float]:
-        return {}
 
     def render(self, motion: Motion) -> NDArray[np.uint8]:
         """Raises Unscorable for a motion without a target; a protocol that provides targets gives every motion one."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,10 +20,6 @@ class Still:
 
     def __init__(self, image: NDArray[np.uint8]) -> None:
         self.image = image
-
-    @property
-    def info(self) -> Mapping[str, float]:
-        return {}
 
     def render(self, motion: Motion) -> NDArray[np.uint8]:
         return self.image.copy()

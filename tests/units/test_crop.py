@@ -63,13 +63,6 @@ def test_a_crop_is_resampled_once_to_its_size() -> None:
     assert np.abs(small[30, 5:55, 0] - (np.arange(5, 55) * 4 + 1.5)).max() <= 1
 
 
-def test_points_go_to_the_crop_and_back() -> None:
-    crop = Crop(10, 20, 50)
-    points = np.array([[10.0, 20.0], [60.0, 70.0]])
-    assert np.allclose(crop.to_crop(points, 100), [[0, 0], [100, 100]])
-    assert np.allclose(crop.to_image(crop.to_crop(points, 256), 256), points)
-
-
 def test_the_way_back_is_plain_numbers() -> None:
     crop = Crop(10, 20, 50)
     assert Crop(**json.loads(json.dumps(crop.to_dict()))) == crop
