@@ -43,7 +43,10 @@ def speed_table(runs: Sequence[Run]) -> Grid:
         for r in runs
         for e in [r.record.environment]
     ]
-    notes.append("Build is the mean a portrait; frames a second of rendering alone; memory is the process's peak.")
+    notes.append(
+        "Build is the mean a portrait; frames a second of rendering alone; memory: the process's highest resident "
+        "memory while the method built and rendered, sampled."
+    )
     columns = tuple(Label(c) for c in COLUMNS)
     return Grid("Speed and memory", "Method", columns, tuple(lines), tuple(notes))
 
