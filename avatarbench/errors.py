@@ -31,5 +31,10 @@ class PreflightError(AvatarbenchError):
     exit_code = 2
 
 
+def reason_of(error: BaseException) -> str:
+    """What a sample's ``reason`` says of an error: our own message, or anybody else's with its type."""
+    return str(error) if isinstance(error, AvatarbenchError) else f"{type(error).__name__}: {error}"
+
+
 class Unscorable(AvatarbenchError):
     """One frame has no value under one metric. The message becomes the sample's ``reason``; the run goes on."""

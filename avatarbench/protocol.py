@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 from avatarbench.method import Need
 
 Task = Literal["self", "cross"]
-Background = Literal["kept", "white", "black"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,6 @@ class ImageContract:
     size: int = 256
     crop: Literal["face", "none"] = "face"
     scale: float = 1.8
-    background: Background = "kept"
 
 
 @dataclass(frozen=True)
@@ -59,10 +56,6 @@ class ProtocolSpec:
     image: ImageContract = ImageContract()
     reference: Literal["targets", "identity"] = "targets"
     notes: str = ""
-
-    def unmet(self, needs: Iterable[Need]) -> list[Need]:
-        """What a method needs of a motion and this protocol does not provide."""
-        return [need for need in needs if need not in self.provides]
 
 
 @dataclass(frozen=True)

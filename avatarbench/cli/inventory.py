@@ -68,11 +68,3 @@ def _missing_of_protocol(spec: ProtocolSpec) -> list[str]:
         except AvatarbenchError:  # unknown or broken: either way this protocol cannot run here
             lacks[f"dataset {name}"] = None
     return list(lacks)
-
-
-def cannot_run(method: MethodSpec, protocol: ProtocolSpec) -> str | None:
-    """Why ``method`` cannot run on ``protocol``, whatever is installed; None where it can."""
-    if method.status == "unavailable":
-        return "no public code"
-    lacks = protocol.unmet(method.needs)
-    return f"needs {', '.join(lacks)}, which the protocol does not provide" if lacks else None

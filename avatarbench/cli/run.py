@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from avatarbench.cli.runs import find_run
 from avatarbench.errors import UsageError
 
 if TYPE_CHECKING:
     from avatarbench.run.config import RunConfig
-    from avatarbench.run.pipeline import Prepared
+    from avatarbench.run.prepare import Prepared
     from avatarbench.run.record import RunRecord
 
 EXIT = {"complete": 0, "partial": 3, "failed": 1}
@@ -58,9 +59,12 @@ def run(
     signal.signal(signal.SIGTERM, _interrupt)
     given = (overrides, method, protocol, metric, limit, stride, size, portraits, clip, device, seed, skip_missing)
     if resume is not None:
-        if any(given):
+        if any(value is not None and value != [] for value in given):
             raise UsageError("--resume takes its configuration from the run: give no other option but --out.")
-        report([_resume(_find_run(resume, out))])
+        from avatarbench.run.prepare import reopen
+
+        folder = find_run(resume, out)
+        _execute([(folder, *reopen(folder))])
         return
     flags = {
         "methods": method,
@@ -72,8 +76,13 @@ def run(
         "seed": seed,
         "skip_missing": skip_missing,
     }
-    roots = {"portraits": portraits, "clip": clip}
-    report(_start(_configs(flags, roots, protocol, overrides or []), out))
+    from avatarbench.run.prepare import prepare_all, start
+
+    configs = _configs(flags, {"portraits": portraits, "clip": clip}, protocol, overrides or [])
+    prepared = prepare_all(configs)
+    command = ["avatarbench", *sys.argv[1:]]
+    started = [start(one, out, command) for one in prepared]
+    _execute([(folder, one, record) for one, (folder, record) in zip(prepared, started, strict=True)])
 
 
 def _configs(
@@ -97,7 +106,9 @@ def _configs(
         reads = {spec.sources.dataset, spec.drivers.dataset}
         used |= reads
         config.data |= {
-            name: str(path) for name, path in roots.items() if path and name in reads and name not in config.data
+            name: str(path.expanduser().absolute())
+            for name, path in roots.items()
+            if path and name in reads and name not in config.data
         }
         configs.append(config)
     if errors:
@@ -108,59 +119,20 @@ def _configs(
     return configs
 
 
-def _start(configs: list[RunConfig], out: Path) -> list[tuple[Path, RunRecord]]:
-    from avatarbench.run.pipeline import prepare, start
-
-    prepared = [prepare(config) for config in configs]
-    done = []
-    for one in prepared:
-        folder, record = start(one, out, ["avatarbench", *sys.argv[1:]])
-        _execute(one, folder, record)
-        done.append((folder, record))
-    return done
-
-
-def _resume(folder: Path) -> tuple[Path, RunRecord]:
-    from avatarbench.run.pipeline import reopen
-
-    prepared, record = reopen(folder)
-    _execute(prepared, folder, record)
-    return folder, record
-
-
-def _execute(prepared: Prepared, folder: Path, record: RunRecord) -> None:
+def _execute(runs: list[tuple[Path, Prepared, RunRecord]]) -> None:
+    """Execute all, then print one table. Stopped, it says how to go on with each that is not finished."""
     from avatarbench.run.pipeline import execute
 
-    try:
-        execute(prepared, folder, record)
-    except KeyboardInterrupt:
-        typer.echo(
-            f"\ninterrupted; nothing is lost. Go on with:\n  avatarbench run --resume {_quote(folder)}", err=True
-        )
-        raise typer.Exit(130) from None
-    except OSError:
-        typer.echo(
-            f"\nstopped; what was done is kept. Go on with:\n  avatarbench run --resume {_quote(folder)}", err=True
-        )
-        raise
-
-
-def _quote(folder: Path) -> str:
-    return shlex.quote(str(folder))
-
-
-def _find_run(name: str, out: Path) -> Path:
-    """A folder, an id under ``out``, or the newest run under ``out``. Raises UsageError naming what is there."""
-    if name == "last":
-        runs = sorted(out.glob("*/run.json"), key=lambda p: p.stat().st_mtime)
-        if not runs:
-            raise UsageError(f"there are no runs under {out}.")
-        return runs[-1].parent
-    for folder in (Path(name), out / name):
-        if (folder / "run.json").is_file():
-            return folder
-    known = ", ".join(sorted(p.parent.name for p in out.glob("*/run.json"))[-5:]) or "none"
-    raise UsageError(f"no run '{name}': neither a folder with a run.json nor an id under {out}. Newest there: {known}.")
+    for number, (folder, prepared, record) in enumerate(runs):
+        try:
+            execute(prepared, folder, record)
+        except (KeyboardInterrupt, OSError) as error:
+            commands = "".join(f"\n  avatarbench run --resume {shlex.quote(str(f))}" for f, _, _ in runs[number:])
+            typer.echo(f"\nstopped; what was done is kept. Go on with:{commands}", err=True)
+            if isinstance(error, KeyboardInterrupt):
+                raise typer.Exit(130) from None
+            raise
+    report([(folder, record) for folder, _, record in runs])
 
 
 def report(done: list[tuple[Path, RunRecord]], speed: bool = True) -> None:

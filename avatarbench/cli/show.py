@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from avatarbench import registry
-from avatarbench.cli.inventory import asset_state, cannot_run, missing
+from avatarbench.capability import obstacle
+from avatarbench.cli.inventory import asset_state, missing
 from avatarbench.cli.list import kind_of
 from avatarbench.cli.output import stdout_console
 from avatarbench.errors import UnknownNameError, UsageError
@@ -96,7 +97,7 @@ def _method(spec: MethodSpec) -> Fields:
     yield "missing here", ", ".join(missing("methods", spec)) or "nothing"
     for protocol in registry.everything("protocols"):
         if not isinstance(protocol, registry.Broken):
-            why = cannot_run(spec, protocol)
+            why = obstacle(spec, protocol)
             yield f"on {protocol.id}", f"no: {why}" if why else "yes"
 
 
@@ -109,7 +110,7 @@ def _protocol(spec: ProtocolSpec) -> Fields:
     yield "drivers", _selection(spec.drivers)
     image = spec.image
     crop = f"square around the face, {image.scale:g} x its larger side" if image.crop == "face" else "no crop"
-    yield "images", f"{image.size} x {image.size} px, {crop}, background {image.background}"
+    yield "images", f"{image.size} x {image.size} px, {crop}"
     yield "provides", ", ".join(spec.provides)
     yield "set metrics against", "the target frames" if spec.reference == "targets" else "the source identities' frames"
     yield "metrics", ", ".join(spec.metrics)
@@ -117,7 +118,7 @@ def _protocol(spec: ProtocolSpec) -> Fields:
     yield "missing here", ", ".join(missing("protocols", spec)) or "nothing"
     for method in registry.everything("methods"):
         if not isinstance(method, registry.Broken):
-            why = cannot_run(method, spec)
+            why = obstacle(method, spec)
             yield f"runs {method.id}", f"no: {why}" if why else "yes"
 
 

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatarbench import registry
-from avatarbench.errors import AvatarbenchError, UnknownNameError, Unscorable
+from avatarbench.errors import AvatarbenchError, UnknownNameError
 from avatarbench.metric import Against, MetricSpec
 from avatarbench.metrics.cache import FeatureCache
 from avatarbench.metrics.engine import FeatureEngine
 from avatarbench.metrics.features import Frame, Missing
-from avatarbench.metrics.set_scores import SetResult, SetScores
+from avatarbench.metrics.set_scores import SetResult, SetScores, sample_reason
 
 RECENT = 32
 """Portraits kept decoded: they recur in every group, and their features with them."""
@@ -218,9 +218,9 @@ def _evaluate(
         return math.nan, f"{spec.against} image: {reference.reason}", None
     try:
         value = float(metric(prediction, reference))
-    except Unscorable as error:
-        return math.nan, str(error), None
+        note = metric.note(prediction, reference) if hasattr(metric, "note") else None
+    except Exception as error:  # a metric may be anybody's code: what it raises costs this sample
+        return math.nan, sample_reason(error), None
     if not math.isfinite(value):
         return math.nan, f"{spec.id} is {value} here", None
-    note = getattr(metric, "note", None)
-    return value, None, note(prediction, reference) if note else None
+    return value, None, note

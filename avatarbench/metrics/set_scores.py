@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avatarbench.errors import Unscorable
+from avatarbench.errors import AvatarbenchError, Unscorable, reason_of
 from avatarbench.metric import MetricSpec
 from avatarbench.metrics.engine import FeatureEngine
 from avatarbench.metrics.features import Frame, Missing
@@ -38,6 +38,13 @@ class SetResult:
     skipped: dict[str, str]
 
 
+def sample_reason(error: Exception) -> str:
+    """Why a metric has no value. Our own errors other than Unscorable (weights that are gone) are raised again."""
+    if isinstance(error, AvatarbenchError) and not isinstance(error, Unscorable):
+        raise error
+    return reason_of(error)
+
+
 class SetScores:
     """The features that one set metric has seen, by frame digest."""
 
@@ -55,8 +62,8 @@ class SetScores:
             return
         try:
             self._features[frame.digest] = np.asarray(self._metric.features(frame), np.float32)
-        except Unscorable as error:
-            self._features[frame.digest] = str(error)
+        except Exception as error:  # a metric may be anybody's code
+            self._features[frame.digest] = sample_reason(error)
 
     def value(
         self, predictions: Iterable[LazyImage], references: Iterable[LazyImage], digests: Mapping[str, str], load: Load
@@ -72,12 +79,12 @@ class SetScores:
         return SetResult(value, reason, len(ours), len(theirs), features, [key for key, _ in ours], skipped)
 
     def _compare(self, features: NDArray[np.float32], reference: tuple[str, ...]) -> tuple[float, str | None]:
-        if self._reference is None or self._reference[0] != reference:  # one reference set serves several methods
-            self._reference = reference, self._metric.statistics(np.stack([self._found(d) for d in reference]))
         try:
+            if self._reference is None or self._reference[0] != reference:  # one reference set serves several methods
+                self._reference = reference, self._metric.statistics(np.stack([self._found(d) for d in reference]))
             value = float(self._metric.value(self._metric.statistics(features), self._reference[1]))
-        except Unscorable as error:
-            return math.nan, str(error)
+        except Exception as error:  # as above
+            return math.nan, sample_reason(error)
         return (value, None) if math.isfinite(value) else (math.nan, f"{self._spec.id} is {value} here")
 
     def _too_few(self, ours: int, theirs: int) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_module
@@ -55,7 +56,7 @@ def load_config(flags: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunC
             config = compose("run", overrides=list(overrides))
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(
-            f"cannot apply {' '.join(overrides)}: {str(error).splitlines()[0]} See configs/run.yaml."
+            f"cannot apply {' '.join(overrides)}: {' '.join(str(error).split())} See configs/run.yaml."
         ) from error
     # Flags go in as values, not as override text, so that a path may hold any character.
     OmegaConf.set_struct(config, False)
@@ -64,9 +65,12 @@ def load_config(flags: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunC
             OmegaConf.update(config, key, value, merge=False)
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        return RunConfig.model_validate(plain)
+        found = RunConfig.model_validate(plain)
     except OmegaConfBaseException as error:
         raise UsageError(f"the configuration is incomplete: {str(error).splitlines()[0]}.") from error
     except ValidationError as error:
         lines = [f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
         raise UsageError("the configuration is not valid:\n  " + "\n  ".join(lines)) from error
+    # Absolute, so that a run can be resumed from any folder.
+    found.data = {name: str(Path(path).expanduser().absolute()) for name, path in found.data.items()}
+    return found

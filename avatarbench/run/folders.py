@@ -18,8 +18,10 @@ from avatarbench.metrics.cache import FeatureCache
 from avatarbench.metrics.features import Missing
 from avatarbench.metrics.scorer import Item, LazyImage, Scorer
 from avatarbench.protocol import Task
+from avatarbench.run.describe import describe_metric
 from avatarbench.run.environment import describe_environment
-from avatarbench.run.pipeline import device_name, finish, metric_record, new_folder
+from avatarbench.run.pipeline import device_name, finish
+from avatarbench.run.prepare import new_folder
 from avatarbench.run.progress import console, progress_bar
 from avatarbench.run.record import MethodRecord, ProtocolRecord, Result, RunRecord, write_samples
 from avatarbench.run.score import Scores, Where, rows
@@ -208,6 +210,6 @@ def _record(
                 frames=len(request.predictions.images),
             )
         ],
-        metrics=[metric_record(s, lacking.get(s.id)) for s in specs],
+        metrics=[describe_metric(s, lacking.get(s.id)) for s in specs],
         environment=describe_environment(),
     )

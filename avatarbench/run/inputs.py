@@ -1,4 +1,7 @@
-"""Inputs: every frame of a protocol brought to its image contract, and the tracker's reading of it."""
+"""Inputs: every frame of a protocol brought to its image contract, and the tracker's reading of it.
+
+What is found out about them (crops, conversions, several faces) goes to the journal: a resumed run tells the same.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from avatarbench.metrics.engine import FeatureEngine
 from avatarbench.metrics.face import to_track
 from avatarbench.metrics.features import Features, Frame, Missing
 from avatarbench.protocol import FrameRef, ImageContract
+from avatarbench.run.journal import Journal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,13 +29,23 @@ KEPT_FRAMES = 64
 class Inputs:
     """Reads frames lazily. One crop a sequence, found on its first frame with a face: head motion stays motion."""
 
-    def __init__(self, datasets: Mapping[str, Dataset], contract: ImageContract, engine: FeatureEngine) -> None:
+    def __init__(
+        self, datasets: Mapping[str, Dataset], contract: ImageContract, engine: FeatureEngine, journal: Journal
+    ) -> None:
         self._datasets = datasets
         self._contract = contract
         self._engine = engine
+        self._journal = journal
         self._crops: dict[tuple[str, str], Crop | Missing] = {}
         self._recent: OrderedDict[FrameRef, Frame] = OrderedDict()
-        self._notes: list[str] = []
+        self._notes: set[str] = set()
+        for event in journal.read():
+            if event["kind"] == "crop":
+                crop = event["crop"]
+                found = Missing(crop["missing"]) if "missing" in crop else Crop(**crop)
+                self._crops[event["dataset"], event["sequence"]] = found
+            elif event["kind"] == "note":
+                self._notes.add(event["text"])
 
     def frame(self, ref: FrameRef) -> Frame:
         """The cropped, resampled frame, (size, size, 3) uint8.
@@ -42,7 +56,7 @@ class Inputs:
             self._recent.move_to_end(ref)
             return self._recent[ref]
         crop = self._crop(ref)
-        image = self._datasets[ref.dataset].read(ref.sequence, ref.index)
+        image = self._read(ref.dataset, ref.sequence, ref.index)
         frame = Frame(apply(image, crop, self._contract.size))
         self._recent[ref] = frame
         if len(self._recent) > KEPT_FRAMES:
@@ -53,20 +67,14 @@ class Inputs:
         return self.frame(ref).image
 
     def track(self, ref: FrameRef) -> FaceTrack:
-        """The face of the cropped frame. Raises Unscorable("no face found")."""
-        return to_track(self._face(self.frame(ref)))
-
-    def frames_of(self, dataset: str, sequence: str) -> list[FrameRef]:
-        """Every frame of a sequence: the real frames of an identity."""
-        reader = self._datasets[dataset]
-        digest = reader.digest(sequence)
-        return [FrameRef(dataset, sequence, i, digest) for i in range(reader.length(sequence))]
+        """The face of the cropped frame, in arrays of the caller's own. Raises Unscorable("no face found")."""
+        face = to_track(self._face(self.frame(ref)))
+        return FaceTrack(face.landmarks.copy(), face.arkit.copy(), face.head.copy(), face.faces)
 
     def record(self) -> dict[str, Any]:
         """Crops by sequence, for ``inputs.json``: what pastes a prediction back into its original."""
         return {
-            f"{dataset}/{sequence}": {"missing": crop.reason} if isinstance(crop, Missing) else crop.to_dict()
-            for (dataset, sequence), crop in sorted(self._crops.items())
+            f"{dataset}/{sequence}": _crop_record(crop) for (dataset, sequence), crop in sorted(self._crops.items())
         }
 
     def _face(self, frame: Frame) -> Features:
@@ -77,6 +85,8 @@ class Inputs:
         key = (ref.dataset, ref.sequence)
         if key not in self._crops:
             self._crops[key] = self._find_crop(*key)
+            event = _crop_record(self._crops[key])
+            self._journal.write("crop", dataset=ref.dataset, sequence=ref.sequence, crop=event)
         crop = self._crops[key]
         if isinstance(crop, Missing):
             raise Unscorable(crop.reason)
@@ -85,11 +95,11 @@ class Inputs:
     def _find_crop(self, dataset: str, sequence: str) -> Crop | Missing:
         reader = self._datasets[dataset]
         if self._contract.crop == "none":
-            return square_crop(reader.read(sequence, 0).shape)
+            return square_crop(self._read(dataset, sequence, 0).shape)
         reason = f"no face found in '{sequence}'"
         for index in range(reader.length(sequence)):
             try:
-                image = reader.read(sequence, index)
+                image = self._read(dataset, sequence, index)
                 face = to_track(self._face(Frame(image)))
             except Unscorable:  # the next frame may show one
                 continue
@@ -97,11 +107,27 @@ class Inputs:
                 reason = str(error)
                 continue
             if face.faces > 1:
-                self._notes.append(f"{sequence}: {face.faces} faces in frame {index}, cropped to the largest")
+                self.note(f"{sequence}: {face.faces} faces in frame {index}, cropped to the largest")
             return face_crop(face.landmarks, image.shape, self._contract.scale)
         return Missing(reason)
 
+    def _read(self, dataset: str, sequence: str, index: int) -> NDArray[np.uint8]:
+        reader = self._datasets[dataset]
+        image = reader.read(sequence, index)
+        for note in reader.notes(sequence):
+            self.note(f"{sequence}: {note}")
+        return image
+
+    def note(self, text: str) -> None:
+        """Tell a reader of the run something, once."""
+        if text not in self._notes:
+            self._journal.write("note", text=text)
+            self._notes.add(text)
+
     def notes(self) -> list[str]:
-        """What a reader should know of the inputs read so far: conversions, several faces."""
-        read = [f"{s}: {note}" for d, s in sorted(self._crops) for note in self._datasets[d].notes(s)]
-        return list(dict.fromkeys((*read, *self._notes)))
+        """Everything noted, sorted: a resumed run notes in another order."""
+        return sorted(self._notes)
+
+
+def _crop_record(crop: Crop | Missing) -> dict[str, Any]:
+    return {"missing": crop.reason} if isinstance(crop, Missing) else crop.to_dict()

@@ -59,6 +59,18 @@ def make_manifest(spec: ProtocolSpec, config: RunConfig, datasets: Mapping[str, 
     return Manifest(spec.id, spec.version, image_contract(spec, config), tuple(pairs))
 
 
+def reference_set(spec: ProtocolSpec, manifest: Manifest, datasets: Mapping[str, Dataset]) -> list[FrameRef]:
+    """The real frames that set metrics compare with: the targets, or every frame of the source identities."""
+    if spec.reference == "targets":
+        return list(dict.fromkeys(p.target for p in manifest.pairs if p.target is not None))
+    sources = {(p.source.dataset, p.source.sequence): p.source.digest for p in manifest.pairs}
+    return [
+        FrameRef(dataset, sequence, index, digest)
+        for (dataset, sequence), digest in sources.items()
+        for index in range(datasets[dataset].length(sequence))
+    ]
+
+
 def _frames(selection: Selection, datasets: Mapping[str, Dataset]) -> list[FrameRef]:
     dataset = datasets[selection.dataset]
     found: list[FrameRef] = []

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from avatarbench import assets, registry
+from avatarbench.capability import obstacle
 from avatarbench.dataset import Dataset
 from avatarbench.errors import AvatarbenchError, PreflightError, UsageError
 from avatarbench.method import MethodSpec
 from avatarbench.metric import MetricSpec
-from avatarbench.protocol import ProtocolSpec
+from avatarbench.protocol import Manifest, ProtocolSpec
 from avatarbench.run.config import RunConfig
 from avatarbench.run.progress import console
 
@@ -22,21 +24,43 @@ TRACKER = "face-landmarker"
 
 @dataclass
 class Preflight:
-    """What a run is made of. ``unavailable`` says why a method or metric will have no value: by id."""
+    """What a run is made of, and what is wrong with it.
+
+    ``fatal`` leaves nothing to do: no data, no tracker. ``optional`` may be skipped; ``without_methods`` and
+    ``without_metrics`` then say, by id and as short as a table's cell, why there is no value.
+    """
 
     protocol: ProtocolSpec
     methods: list[MethodSpec]
     metrics: list[MetricSpec]
     datasets: dict[str, Dataset] = field(default_factory=dict)
-    unavailable: dict[str, str] = field(default_factory=dict)
+    without_methods: dict[str, str] = field(default_factory=dict)
+    without_metrics: dict[str, str] = field(default_factory=dict)
+    fatal: list[str] = field(default_factory=list)
+    optional: list[str] = field(default_factory=list)
 
     @property
     def runnable_methods(self) -> list[MethodSpec]:
-        return [m for m in self.methods if m.id not in self.unavailable]
+        return [m for m in self.methods if m.id not in self.without_methods]
 
     @property
     def runnable_metrics(self) -> list[MetricSpec]:
-        return [m for m in self.metrics if m.id not in self.unavailable]
+        return [m for m in self.metrics if m.id not in self.without_metrics]
+
+    def verdict(self, skip_missing: bool) -> None:
+        """Raise PreflightError with the whole list, where anything on it stops this run."""
+        fatal = list(self.fatal)
+        nothing = not self.runnable_methods or not self.runnable_metrics
+        if nothing or not skip_missing:
+            fatal += self.optional
+        if nothing:
+            fatal.append(f"no {'metric' if self.runnable_methods else 'method'} is left to run")
+        if fatal:
+            hint = "\nTo run without what is missing, add --skip-missing." if self.optional and not nothing else ""
+            listed = "\n  - ".join(dict.fromkeys(fatal))
+            raise PreflightError(
+                f"'{self.protocol.id}' cannot start:\n  - {listed}{'' if skip_missing or self.fatal else hint}"
+            )
 
 
 def resolve(config: RunConfig) -> Preflight:
@@ -45,6 +69,11 @@ def resolve(config: RunConfig) -> Preflight:
     protocols = _look_up(registry.protocol, [config.protocol], errors)
     methods = _look_up(registry.method, config.methods, errors)
     metrics = _look_up(registry.metric, config.metrics or (protocols[0].metrics if protocols else ()), errors)
+    errors += [
+        f"options were given for '{name}', which this run does not contain{registry.suggest(name, config.methods)}"
+        for name in config.method
+        if name not in config.methods
+    ]
     if errors:
         raise UsageError("\n".join(errors))
     return Preflight(protocols[0], methods, metrics)
@@ -61,51 +90,62 @@ def _look_up(find: Callable[[str], T], names: Iterable[str], errors: list[str]) 
 
 
 def check(found: Preflight, config: RunConfig) -> None:
-    """Fill in datasets and what is unavailable.
-
-    Raises PreflightError listing every problem, where one is fatal or ``skip_missing`` is off. Fatal is what leaves
-    nothing to do: no data, no tracker, no method, no metric.
-    """
-    fatal: list[str] = []
-    optional: dict[str, str] = {}
-    tables: dict[str, str] = {}
+    """Fill in datasets, problems and what has to be left out. Fetches the assets that may be fetched unasked."""
     missing = _missing_assets(found, config)
     if TRACKER in missing:
-        fatal.append(f"the face tracker crops every frame and is missing: {missing[TRACKER]}")
-    _open_datasets(found, config, missing, fatal)
+        found.fatal.append(f"the face tracker crops every frame and is missing: {missing[TRACKER]}")
+    if config.device.startswith("cuda") and not _sees_cuda():
+        found.fatal.append(f"device={config.device} was asked for and torch sees no CUDA device")
+    _open_datasets(found, config, missing)
     for method in found.methods:
-        lacks = found.protocol.unmet(method.needs)
-        if method.status == "unavailable":
-            _put(optional, tables, method.id, f"method '{method.id}' is unavailable: {method.notes}", "no public code")
-        elif lacks:
-            what = ", ".join(lacks)
-            text = f"method '{method.id}' needs {what}, which '{found.protocol.id}' does not provide"
-            _put(optional, tables, method.id, text, f"needs {what}")
-        for asset in method.assets:
-            if asset in missing:
-                _put(optional, tables, method.id, f"method '{method.id}' lacks {missing[asset]}", "weights")
+        _check_method(found, method, config.method.get(method.id, {}), missing)
     for metric in found.metrics:
         if metric.against == "target" and "target" not in found.protocol.provides:
             text = f"metric '{metric.id}' compares with the true frame, which '{found.protocol.id}' does not have"
-            _put(optional, tables, metric.id, text, "needs target")
+            found.optional.append(text)
+            found.without_metrics.setdefault(metric.id, "needs target")
         for asset in metric.assets:
             if asset in missing:
-                _put(optional, tables, metric.id, f"metric '{metric.id}' lacks {missing[asset]}", "weights")
-    found.unavailable.update(tables)
-    if not found.runnable_methods or not found.runnable_metrics:
-        what = "method" if not found.runnable_methods else "metric"
-        fatal.extend(optional.values())
-        fatal.append(f"no {what} is left to run")
-    elif not config.skip_missing:
-        fatal.extend(optional.values())
-    if fatal:
-        hint = "" if config.skip_missing else "\nTo run without what is missing, add --skip-missing."
-        raise PreflightError("this run cannot start:\n  - " + "\n  - ".join(dict.fromkeys(fatal)) + hint)
+                found.optional.append(f"metric '{metric.id}' lacks {missing[asset]}")
+                found.without_metrics.setdefault(metric.id, "weights")
 
 
-def _put(optional: dict[str, str], tables: dict[str, str], name: str, text: str, cell: str) -> None:
-    optional[name] = f"{optional[name]}; {text}" if name in optional else text
-    tables.setdefault(name, cell)
+def check_set_sizes(found: Preflight, manifest: Manifest, references: int) -> None:
+    """A set metric that has too few frames by the protocol's own making is not applicable, rather than failed."""
+    pairs = len(manifest.pairs)
+    for metric in found.runnable_metrics:
+        fewest = min(references, pairs)
+        if metric.kind == "set" and fewest < metric.minimum:
+            what = "reference frame" if references <= pairs else "prediction"
+            reason = f"{fewest} {what}{'s' if fewest != 1 else ''}, needs {metric.minimum}"
+            found.without_metrics[metric.id] = reason
+            if len(found.runnable_metrics) == 0:
+                found.fatal.append(f"metric '{metric.id}' has {reason}")
+
+
+def _check_method(found: Preflight, method: MethodSpec, options: dict[str, object], missing: dict[str, str]) -> None:
+    why = obstacle(method, found.protocol)
+    if why is not None:
+        found.optional.append(f"method '{method.id}' cannot run on '{found.protocol.id}': {why}")
+        found.without_methods[method.id] = why
+        return
+    for asset in method.assets:
+        if asset in missing:
+            found.optional.append(f"method '{method.id}' lacks {missing[asset]}")
+            found.without_methods.setdefault(method.id, "weights")
+    if options and method.id not in found.without_methods:
+        try:
+            inspect.signature(registry.load(method.factory)).bind(**options)
+        except TypeError as error:
+            found.fatal.append(f"method '{method.id}' does not take these options: {error}")
+        except AvatarbenchError as error:
+            found.fatal.append(str(error))
+
+
+def _sees_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def _missing_assets(found: Preflight, config: RunConfig) -> dict[str, str]:
@@ -124,9 +164,9 @@ def _dataset_names(found: Preflight) -> list[str]:
     return list(dict.fromkeys((found.protocol.sources.dataset, found.protocol.drivers.dataset)))
 
 
-def _open_datasets(found: Preflight, config: RunConfig, missing: dict[str, str], fatal: list[str]) -> None:
+def _open_datasets(found: Preflight, config: RunConfig, missing: dict[str, str]) -> None:
     names = _dataset_names(found)
-    fatal.extend(
+    found.fatal.extend(
         f"'{found.protocol.id}' reads no dataset '{name}': it reads {', '.join(names)}"
         for name in config.data
         if name not in names
@@ -135,10 +175,10 @@ def _open_datasets(found: Preflight, config: RunConfig, missing: dict[str, str],
         spec = registry.dataset(name)
         lacking = [missing[a] for a in spec.assets if a in missing and name not in config.data]
         if lacking:
-            fatal.append(f"dataset '{name}' lacks {'; '.join(lacking)}")
+            found.fatal.append(f"dataset '{name}' lacks {'; '.join(lacking)}")
             continue
         try:
-            root = Path(config.data[name]).expanduser() if name in config.data else None
+            root = Path(config.data[name]) if name in config.data else None
             found.datasets[name] = registry.load(spec.factory)(root)
         except AvatarbenchError as error:
-            fatal.append(f"dataset '{name}': {error}")
+            found.fatal.append(f"dataset '{name}': {error}")

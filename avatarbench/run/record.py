@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +11,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from avatarbench.errors import DataError
+from avatarbench.files import writing
 
 SCHEMA_VERSION = 1
 RunStatus = Literal["running", "complete", "partial", "interrupted", "failed"]
@@ -62,7 +62,9 @@ class MethodRecord(Model):
     failures: int = Field(0, description="frames or avatars that raised or broke the image contract")
     build_seconds: float | None = Field(None, description="mean a portrait")
     fps: float | None = Field(None, description="frames rendered a second of render() time")
-    peak_memory_mib: float | None = Field(None, description="peak resident memory of the process while it ran")
+    peak_memory_mib: float | None = Field(
+        None, description="highest resident memory of the process while it built and rendered, sampled"
+    )
     gaussians: float | None = Field(None, description="mean number of Gaussians an avatar, where it has any")
     tracker_is_judge: list[str] = Field([], description="metrics whose detector also drove this method")
     in_domain: bool = Field(False, description="trained on this dataset's family")
@@ -128,9 +130,8 @@ class RunRecord(Model):
 
     def save(self, folder: Path) -> None:
         """Write ``run.json`` atomically: a killed process leaves the old record or the new one."""
-        temporary = folder / f".run.json.{os.getpid()}"
-        temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        temporary.replace(folder / "run.json")
+        with writing(folder / "run.json") as temporary:
+            temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> RunRecord:
@@ -154,9 +155,8 @@ class RunRecord(Model):
 def write_samples(rows: list[dict[str, Any]], folder: Path) -> None:
     """Write ``samples.parquet`` atomically, rows in a fixed order, so that equal runs give equal files."""
     rows = sorted(rows, key=lambda r: (r["method"], r["sample"], r["metric"]))
-    temporary = folder / f".samples.{os.getpid()}"
-    pq.write_table(pa.Table.from_pylist(rows, schema=SAMPLES), temporary, compression="zstd")
-    temporary.replace(folder / "samples.parquet")
+    with writing(folder / "samples.parquet") as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=SAMPLES), temporary, compression="zstd")
 
 
 def read_samples(folder: Path) -> pa.Table:

@@ -7,25 +7,28 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from avatarbench import registry
 from avatarbench.datasets.images import read_image, write_png
-from avatarbench.errors import AvatarbenchError, DataError, Unscorable
+from avatarbench.errors import DataError, Unscorable, reason_of
 from avatarbench.method import Avatar, Method, MethodSpec, Motion, Portrait
 from avatarbench.metrics.features import image_digest
 from avatarbench.protocol import FrameRef, Pair
 from avatarbench.run.inputs import Inputs
 from avatarbench.run.journal import Journal
+from avatarbench.run.memory import PeakMemory
 
-MEBIBYTE = 1024.0 * 1024.0
+METHOD_ERRORS = (Exception, SystemExit)
+"""A method is anybody's code: whatever it raises is recorded, and the other methods run. Command-line parsers in
+research code raise SystemExit."""
 
 
 @dataclass
@@ -73,85 +76,101 @@ def _intact(path: Path, digest: str) -> bool:
 
 
 class Renderer:
-    """Renders one method: what ``state`` lacks, recorded in ``state`` and the journal as it is done."""
+    """Renders one method: what ``state`` lacks, recorded in ``state`` and the journal as it is done.
+
+    What the method raises costs its own frames; an input that cannot be read costs the frames that need it; anything
+    else (a full disk, a missing file of ours) stops the run, which then resumes.
+    """
 
     def __init__(
         self, spec: MethodSpec, options: dict[str, Any], inputs: Inputs, state: Rendered, journal: Journal, folder: Path
     ) -> None:
         self._spec, self._options, self._inputs = spec, options, inputs
         self._state, self._journal, self._folder = state, journal, folder
-        self._process = psutil.Process()
 
     def render(self, pairs: Sequence[Pair], seed: int, advance: Callable[[], None]) -> None:
         """Render every pair not done before; ``advance`` is called once a pair."""
         remaining = [p for p in pairs if p.id not in self._state.done]
         if not remaining:
             return
-        try:
-            method: Method = registry.load(self._spec.factory)(**self._options)
-        except Exception as error:  # a method is anybody's code: whatever it raises is recorded, and the others run
-            self._fail(remaining, f"the method could not be set up: {_describe(error)}", advance)
-            return
-        for source, group in _by_source(remaining):
+        with PeakMemory() as peak:
             try:
-                avatar, build = self._build(method, source, seed)
-            except Exception as error:  # as above
-                self._fail(group, f"no avatar: {_describe(error)}", advance)
-                continue
-            self._journal.write(
-                "avatar", method=self._spec.id, source=_name(source), memory_mib=self._memory(), **build
-            )
-            self._state.builds[_name(source)] = build
-            for pair in group:
+                method: Method = registry.load(self._spec.factory)(**self._options)
+            except METHOD_ERRORS as error:
+                self._fail(remaining, f"the method could not be set up: {reason_of(error)}", advance)
+                return
+            for source, group in _by_source(remaining):
                 try:
-                    image, seconds = self._frame(avatar, pair, seed)
-                except Exception as error:  # as above
-                    self._fail([pair], _describe(error), advance)
+                    portrait = self._portrait(source)
+                except (Unscorable, DataError) as error:
+                    self._fail(group, f"no avatar: {error}", advance)
                     continue
-                self._store(pair, image, seconds)
-                advance()
+                try:
+                    avatar, build = self._build(method, portrait, seed)
+                except METHOD_ERRORS as error:
+                    self._fail(group, f"no avatar: {reason_of(error)}", advance)
+                    continue
+                self._journal.write("avatar", method=self._spec.id, source=portrait.id, memory_mib=peak.mib, **build)
+                self._state.builds[portrait.id] = build
+                for pair in group:
+                    self._frame(avatar, pair, portrait.image.shape, seed, peak)
+                    advance()
 
-    def _build(self, method: Method, source: FrameRef, seed: int) -> tuple[Avatar, dict[str, Any]]:
+    def _frame(self, avatar: Avatar, pair: Pair, shape: tuple[int, ...], seed: int, peak: PeakMemory) -> None:
+        try:
+            motion = self._motion(pair)
+        except (Unscorable, DataError) as error:
+            self._fail([pair], str(error))
+            return
+        seed_everything(seed, self._spec.id, pair.id)
+        start = time.perf_counter()
+        try:
+            rendered = avatar.render(motion)
+            seconds = time.perf_counter() - start
+            image = check_image(rendered, shape)
+        except METHOD_ERRORS as error:
+            self._fail([pair], reason_of(error))
+            return
+        path = prediction_path(self._folder, self._spec.id, pair.id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_png(path, image)
+        digest = image_digest(image)
+        self._journal.write(
+            "frame", method=self._spec.id, sample=pair.id, digest=digest, seconds=seconds, memory_mib=peak.mib
+        )
+        self._state.digests[pair.id], self._state.seconds[pair.id] = digest, seconds
+        self._state.peak_memory_mib = max(self._state.peak_memory_mib, peak.mib)
+
+    def _portrait(self, source: FrameRef) -> Portrait:
+        image = self._inputs.image(source).copy()
         face = self._inputs.track(source) if "mediapipe" in self._spec.needs else None
-        portrait = Portrait(id=_name(source), image=self._inputs.image(source).copy(), face=face)
+        return Portrait(id=f"{source.sequence}/{source.index:06d}", image=image, face=face)
+
+    def _motion(self, pair: Pair) -> Motion:
+        face = None
+        if "mediapipe" in self._spec.needs:
+            with suppress(Unscorable):  # what to do with a faceless driver is the method's to say
+                face = self._inputs.track(pair.driver)
+        return Motion(
+            id=pair.id,
+            index=pair.driver.index,
+            image=self._inputs.image(pair.driver).copy(),
+            face=face,
+            target=self._inputs.image(pair.target).copy() if "target" in self._spec.needs and pair.target else None,
+        )
+
+    def _build(self, method: Method, portrait: Portrait, seed: int) -> tuple[Avatar, dict[str, Any]]:
         seed_everything(seed, self._spec.id, portrait.id)
         start = time.perf_counter()
         avatar = method.build(portrait)
         seconds = time.perf_counter() - start
         return avatar, {"seconds": seconds, "info": {k: float(v) for k, v in getattr(avatar, "info", {}).items()}}
 
-    def _frame(self, avatar: Avatar, pair: Pair, seed: int) -> tuple[NDArray[np.uint8], float]:
-        motion = _motion(self._spec, pair, self._inputs)
-        seed_everything(seed, self._spec.id, pair.id)
-        start = time.perf_counter()
-        image = avatar.render(motion)
-        seconds = time.perf_counter() - start
-        return check_image(image, self._inputs.image(pair.source).shape), seconds
-
-    def _store(self, pair: Pair, image: NDArray[np.uint8], seconds: float) -> None:
-        path = prediction_path(self._folder, self._spec.id, pair.id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_png(path, image)
-        digest = image_digest(image)
-        self._journal.write(
-            "frame", method=self._spec.id, sample=pair.id, digest=digest, seconds=seconds, memory_mib=self._memory()
-        )
-        self._state.digests[pair.id], self._state.seconds[pair.id] = digest, seconds
-
-    def _fail(self, pairs: Sequence[Pair], reason: str, advance: Callable[[], None]) -> None:
+    def _fail(self, pairs: Sequence[Pair], reason: str, advance: Callable[[], None] = lambda: None) -> None:
         for pair in pairs:
             self._state.failures[pair.id] = reason
             self._journal.write("frame", method=self._spec.id, sample=pair.id, error=reason)
             advance()
-
-    def _memory(self) -> float:
-        memory = self._process.memory_info().rss / MEBIBYTE
-        self._state.peak_memory_mib = max(self._state.peak_memory_mib, memory)
-        return memory
-
-
-def _name(source: FrameRef) -> str:
-    return f"{source.sequence}/{source.index:06d}"
 
 
 def _by_source(pairs: Sequence[Pair]) -> Iterator[tuple[FrameRef, list[Pair]]]:
@@ -159,23 +178,6 @@ def _by_source(pairs: Sequence[Pair]) -> Iterator[tuple[FrameRef, list[Pair]]]:
     for pair in pairs:
         groups.setdefault(pair.source, []).append(pair)
     yield from groups.items()
-
-
-def _motion(spec: MethodSpec, pair: Pair, inputs: Inputs) -> Motion:
-    return Motion(
-        id=pair.id,
-        index=pair.driver.index,
-        image=inputs.image(pair.driver).copy(),
-        face=_track_or_none(inputs, pair.driver) if "mediapipe" in spec.needs else None,
-        target=inputs.image(pair.target).copy() if "target" in spec.needs and pair.target else None,
-    )
-
-
-def _track_or_none(inputs: Inputs, ref: FrameRef) -> Any:
-    try:
-        return inputs.track(ref)
-    except Unscorable:  # what to do with a faceless driver is the method's to say
-        return None
 
 
 def check_image(image: Any, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -204,7 +206,3 @@ def seed_everything(seed: int, *names: str) -> None:
     np.random.seed(value)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(value)
-
-
-def _describe(error: Exception) -> str:
-    return str(error) if isinstance(error, AvatarbenchError) else f"{type(error).__name__}: {error}"

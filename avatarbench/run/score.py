@@ -11,6 +11,7 @@ import numpy as np
 
 from avatarbench.datasets.images import read_image
 from avatarbench.errors import AvatarbenchError
+from avatarbench.files import writing
 from avatarbench.metric import Against, MetricSpec
 from avatarbench.metrics.features import Missing
 from avatarbench.metrics.scorer import Item, LazyImage, Score, Scorer
@@ -27,20 +28,14 @@ Scores = dict[tuple[str, str], dict[str, Score]]
 
 @dataclass(frozen=True)
 class Scene:
-    """What scoring reads: the protocol's pairs and inputs, and what each method rendered of them."""
+    """What scoring reads: pairs, inputs, the set metrics' real frames, and what each method rendered."""
 
     protocol: ProtocolSpec
     manifest: Manifest
     inputs: Inputs
+    references: Sequence[FrameRef]
     rendered: Mapping[str, Rendered]
     folder: Path
-
-    def reference_set(self) -> list[FrameRef]:
-        """The real frames that set metrics compare with: targets, or all frames of the source identities."""
-        if self.protocol.reference == "targets":
-            return list(dict.fromkeys(p.target for p in self.manifest.pairs if p.target is not None))
-        sources = dict.fromkeys((p.source.dataset, p.source.sequence) for p in self.manifest.pairs)
-        return [ref for source in sources for ref in self.inputs.frames_of(*source)]
 
     def real(self, ref: FrameRef) -> LazyImage:
         return LazyImage(f"{ref.dataset}/{ref.sequence}/{ref.index}", lambda: self.inputs.image(ref))
@@ -53,12 +48,14 @@ class Scene:
         return Missing(state.failures.get(sample, "not rendered"))
 
 
-def replay_scores(journal: Journal) -> Scores:
-    """What was scored before."""
+def replay_scores(journal: Journal, rendered: Mapping[str, Rendered]) -> Scores:
+    """What was scored before, of predictions that are still the ones that were scored."""
     found: Scores = {}
     for event in journal.read():
         if event["kind"] == "scores":
             method, sample = event["method"], event["sample"]
+            if event["digest"] != rendered[method].digests.get(sample):
+                continue
             found[method, sample] = {
                 metric: Score(sample, method, metric, value, reason, note)
                 for metric, (value, reason, note) in event["scores"].items()
@@ -82,7 +79,8 @@ def score_pairs(
             by_item[score.method, score.sample][score.metric] = score
         for (method, sample), found in by_item.items():
             event: dict[str, Any] = {m: [s.value, s.reason, s.note] for m, s in found.items()}
-            journal.write("scores", method=method, sample=sample, scores=event)
+            digest = scene.rendered[method].digests.get(sample)
+            journal.write("scores", method=method, sample=sample, digest=digest, scores=event)
         scores.update(by_item)
         advance(len(group))
 
@@ -118,7 +116,7 @@ def score_sets(
     """
     results: list[Result] = []
     sizes: dict[str, int] = {}
-    references = [scene.real(ref) for ref in scene.reference_set()]
+    references = [scene.real(ref) for ref in scene.references]
     samples = [pair.id for pair in scene.manifest.pairs]
     for metric in metrics:
         for method in methods:
@@ -133,10 +131,8 @@ def score_sets(
 
 def _save_features(folder: Path, method: str, metric: str, features: Any, keys: Sequence[str]) -> None:
     path = folder / "features" / f"{method.replace('/', '__')}.{metric}.npz"
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_suffix(".tmp.npz")
-    np.savez(temporary, features=np.asarray(features, np.float32), keys=np.asarray(list(keys), dtype=np.str_))
-    temporary.replace(path)
+    with writing(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, features=np.asarray(features, np.float32), keys=np.asarray(list(keys), dtype=np.str_))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,60 @@
+"""From specs to the entries of ``run.json``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from avatarbench import assets
+from avatarbench.method import MethodSpec
+from avatarbench.metric import MetricSpec
+from avatarbench.protocol import Manifest, ProtocolSpec
+from avatarbench.run.preflight import Preflight
+from avatarbench.run.record import MethodRecord, MetricRecord, ProtocolRecord
+
+
+def describe_protocol(spec: ProtocolSpec, manifest: Manifest) -> ProtocolRecord:
+    return ProtocolRecord(
+        id=spec.id,
+        version=spec.version,
+        name=spec.name,
+        task=spec.task,
+        manifest=manifest.digest(),
+        pairs=len(manifest.pairs),
+        size=manifest.image.size,
+        spec=asdict(spec),
+    )
+
+
+def describe_method(spec: MethodSpec, options: dict[str, Any], found: Preflight) -> MethodRecord:
+    families = {found.protocol.sources.dataset, found.protocol.drivers.dataset}
+    return MethodRecord(
+        id=spec.id,
+        name=spec.name,
+        role=spec.role,
+        spec=asdict(spec),
+        options=options,
+        unavailable=found.without_methods.get(spec.id),
+        tracker_is_judge=[m.id for m in found.runnable_metrics if spec.tracker and m.judge == spec.tracker],
+        in_domain=bool(families & set(spec.trained_on)),
+    )
+
+
+def describe_metric(spec: MetricSpec, unavailable: str | None) -> MetricRecord:
+    return MetricRecord(
+        id=spec.id,
+        name=spec.name,
+        version=spec.version,
+        kind=spec.kind,
+        better=spec.better,
+        unit=spec.unit,
+        digits=spec.digits,
+        spec=asdict(spec),
+        assets=asset_hashes(spec),
+        unavailable=unavailable,
+    )
+
+
+def asset_hashes(spec: MetricSpec) -> dict[str, str]:
+    """sha256 of the assets that are here, by id."""
+    return {name: assets.sha256(name) for name in spec.assets if assets.state(name) == "present"}

@@ -1,0 +1,138 @@
+"""Prepare: a run that lacks nothing and knows its pairs, new or taken up again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from avatarbench.errors import DataError, PreflightError, UsageError
+from avatarbench.protocol import FrameRef, Manifest
+from avatarbench.run.config import RunConfig
+from avatarbench.run.describe import asset_hashes, describe_method, describe_metric, describe_protocol
+from avatarbench.run.environment import describe_environment
+from avatarbench.run.plan import make_manifest, reference_set
+from avatarbench.run.preflight import Preflight, check, check_set_sizes, resolve
+from avatarbench.run.record import RunRecord
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A configuration, what it is made of, its pairs, and the real frames that set metrics compare with."""
+
+    config: RunConfig
+    found: Preflight
+    manifest: Manifest
+    references: list[FrameRef]
+
+
+def prepare(config: RunConfig) -> Prepared:
+    """Resolve, preflight and plan. Raises UsageError or PreflightError with everything that is wrong at once."""
+    found = resolve(config)
+    check(found, config)
+    manifest, references = None, []
+    if len(found.datasets) == len({found.protocol.sources.dataset, found.protocol.drivers.dataset}):
+        try:
+            manifest = make_manifest(found.protocol, config, found.datasets)
+            references = reference_set(found.protocol, manifest, found.datasets)
+            check_set_sizes(found, manifest, len(references))
+        except DataError as error:
+            found.fatal.append(str(error))
+    found.verdict(config.skip_missing)
+    assert manifest is not None  # without one, verdict has raised
+    return Prepared(config, found, manifest, references)
+
+
+def prepare_all(configs: Iterable[RunConfig]) -> list[Prepared]:
+    """Several runs of one command. Raises one error with what is wrong with any of them."""
+    prepared, errors = [], []
+    for config in configs:
+        try:
+            prepared.append(prepare(config))
+        except PreflightError as error:
+            errors.append(str(error))
+    if errors:
+        raise PreflightError("\n".join(errors))
+    return prepared
+
+
+def start(prepared: Prepared, out: Path, command: Sequence[str]) -> tuple[Path, RunRecord]:
+    """Give a run a folder of its own under ``out``. Nothing is rendered yet."""
+    config, found = prepared.config, prepared.found
+    created = datetime.now(UTC)
+    folder = new_folder(out, f"{created:%Y%m%d-%H%M%S}-{found.protocol.id}")
+    record = RunRecord(
+        id=folder.name,
+        status="running",
+        created=created,
+        command=list(command),
+        config=config.model_dump(),
+        seed=config.seed,
+        protocol=describe_protocol(found.protocol, prepared.manifest),
+        methods=[describe_method(m, config.method.get(m.id, {}), found) for m in found.methods],
+        metrics=[describe_metric(m, found.without_metrics.get(m.id)) for m in found.metrics],
+        environment=describe_environment(),
+    )
+    record.save(folder)
+    return folder, record
+
+
+def reopen(folder: Path) -> tuple[Prepared, RunRecord]:
+    """A run that was interrupted or killed, ready to go on with exactly the methods and metrics it began with.
+
+    Raises UsageError where inputs, definitions, weights or methods are not what they were.
+    """
+    record = RunRecord.load(folder)
+    try:
+        config = RunConfig.model_validate(record.config)
+    except ValidationError as error:
+        command = " ".join(record.command)
+        raise UsageError(f"{folder} was not made by 'avatarbench run': do it again with\n  {command}") from error
+    metrics = [m.id for m in record.metrics]
+    prepared = prepare(config.model_copy(update={"metrics": metrics, "skip_missing": True}))
+    found = prepared.found
+    changed = _changes(record, prepared)
+    if changed:
+        raise UsageError(f"{folder} cannot be resumed; start a new run:\n  - " + "\n  - ".join(changed))
+    found.without_methods = {m.id: m.unavailable for m in record.methods if m.unavailable}
+    found.without_metrics = {m.id: m.unavailable for m in record.metrics if m.unavailable}
+    return prepared, record
+
+
+def _changes(record: RunRecord, prepared: Prepared) -> list[str]:
+    found, changed = prepared.found, []
+    then, now = record.protocol.manifest, prepared.manifest.digest()
+    if then != now:
+        changed.append(f"its pairs or input files have changed (manifest {then[:12]} then, {now[:12]} now)")
+    methods, metrics = {m.id: m for m in found.methods}, {m.id: m for m in found.metrics}
+    for method in record.methods:
+        if method.unavailable is None and method.id in found.without_methods:
+            changed.append(f"'{method.id}' ran then and cannot run now: {found.without_methods[method.id]}")
+        elif json.loads(json.dumps(asdict(methods[method.id]))) != json.loads(json.dumps(method.spec)):
+            changed.append(f"the method '{method.id}' is another version now")
+    for metric in record.metrics:
+        if metric.unavailable is None and metric.id in found.without_metrics:
+            changed.append(f"'{metric.id}' ran then and cannot run now: {found.without_metrics[metric.id]}")
+        elif metrics[metric.id].version != metric.version or (
+            metric.unavailable is None and asset_hashes(metrics[metric.id]) != metric.assets
+        ):
+            changed.append(f"the metric '{metric.id}' is another version or has other weights now")
+    return changed
+
+
+def new_folder(out: Path, name: str) -> Path:
+    """A folder that did not exist: two runs of one second get different names. Raises UsageError."""
+    for attempt in range(1, 1000):
+        folder = out / (name if attempt == 1 else f"{name}-{attempt}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UsageError(f"cannot write runs to {out}: {error.strerror}. Choose another with --out.") from error
+        return folder
+    raise UsageError(f"{out} already holds a thousand runs of this second.")
