@@ -29,7 +29,7 @@ PORTRAITS = DatasetSpec(
 CLIP = DatasetSpec(
     id="clip",
     name="Driving clip",
-    summary="one real talking head, 472 frames of 640 x 360, or the videos and frame folders of a path",
+    summary="one real talking head, 472 frames of 640 x 360, or the videos and folders of frames of a path",
     licence="Pexels licence; a user's own video: the user's",
     access="embedded: fetched once from inside a package of the Python registry",
     factory="avatarbench.datasets.embedded:clip",
@@ -85,11 +85,14 @@ def portraits(root: Path | str | None = None) -> Dataset:
 
 
 def clip(root: Path | str | None = None) -> Dataset:
-    """The embedded clip as sequence ``clip``, or the user's videos. Raises AssetError where it cannot be fetched."""
+    """The embedded clip as sequence ``clip``, or the user's own: videos, folders of frames, or one folder of frames.
+
+    Raises AssetError where the embedded one cannot be fetched, DataError where ``root`` holds none.
+    """
     from avatarbench.datasets.folder import FolderDataset
 
     if root is not None:
-        return FolderDataset(root)
+        return FolderDataset(root, loose="frames")
     from avatarbench import assets
 
     return FolderDataset(assets.path("driving-clip"), name="clip")

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,16 +28,25 @@ class _Sequence:
 
 
 class FolderDataset:
-    """Every image directly inside ``root`` is a sequence of one frame; so is every video and subfolder of images.
+    """Every video and every subfolder of images inside ``root`` is a sequence.
 
-    A subfolder's frames are in natural order (``frame2`` before ``frame10``). ``root`` may also be a single image or
-    video; ``name`` then names its sequence. Hidden files are ignored, and links that lead out of the folder are not
-    followed. Transparent images are composited on ``background``.
+    Images directly inside ``root`` are a sequence of one frame each (``loose="stills"``: portraits), or together one
+    sequence named after the folder (``"frames"``: a clip). Frames are in natural order (``frame2`` before
+    ``frame10``). ``root`` may also be a single image or video; ``name`` then names its sequence. Hidden files are
+    ignored, and links that lead out of the folder are not followed. Transparent images are composited on
+    ``background``.
     """
 
-    def __init__(self, root: Path | str, background: Backdrop = "white", name: str | None = None) -> None:
+    def __init__(
+        self,
+        root: Path | str,
+        background: Backdrop = "white",
+        name: str | None = None,
+        loose: Literal["stills", "frames"] = "stills",
+    ) -> None:
         self.root = Path(root).expanduser()
         self.background = background
+        self.loose = loose
         self._outside: list[str] = []
         self._sequences = self._single(name) if self.root.is_file() else self._listing()
         self._open: _Sequence | None = None
@@ -49,6 +59,23 @@ class FolderDataset:
         """Decodable frames of a video, or the number of images. Raises DataError for a broken video."""
         found = self._find(sequence)
         return len(found.files) if found.video is None else len(found.video)
+
+    def frame_names(self, sequence: str) -> list[str]:
+        """A name for each frame, in order: image files without their endings, a video's indices as ``000000``.
+
+        Raises DataError for two files of one name (``7.png`` and ``7.jpg``).
+        """
+        found = self._find(sequence)
+        if found.video is not None:
+            return [f"{index:06d}" for index in range(len(found.video))]
+        by_stem: dict[str, Path] = {}
+        for file in found.files:
+            other = by_stem.setdefault(file.stem, file)
+            if other != file:
+                raise DataError(
+                    f"{other.name} and {file.name} in {file.parent} would both be frame '{file.stem}': rename one."
+                )
+        return list(by_stem)
 
     def read(self, sequence: str, index: int) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 sRGB. Raises DataError naming the file."""
@@ -98,15 +125,19 @@ class FolderDataset:
     def _listing(self) -> dict[str, _Sequence]:
         if not self.root.exists():
             raise DataError(f"{self.root} does not exist: check the path.")
+        folders: dict[Path, list[Path]] = {}
         found: list[tuple[str, _Sequence]] = []
         for entry in self._visible(self.root):
             if entry.is_dir():
-                frames = sorted((f for f in self._visible(entry) if _is_image(f)), key=lambda f: natural(f.name))
-                if frames:
-                    # The dot keeps a folder's whole name where a file's loses its suffix.
-                    found.append((f"{entry.name}.", _sequence(frames)))
+                folders[entry] = [f for f in self._visible(entry) if _is_image(f)]
+            elif self.loose == "frames" and _is_image(entry):
+                folders.setdefault(self.root.resolve(), []).append(entry)
             elif _is_media(entry):
                 found.append((entry.name, _sequence([entry])))
+        for folder, frames in folders.items():
+            if frames:
+                # The dot keeps a folder's whole name where a file's loses its suffix.
+                found.append((f"{folder.name}.", _sequence(sorted(frames, key=lambda f: natural(f.name)))))
         if not found:
             outside = (
                 f" Links that lead out of it are not followed: {', '.join(self._outside)}." if self._outside else ""

@@ -39,6 +39,31 @@ def test_frames_are_in_natural_order(tmp_path: Path) -> None:
     assert [int(data.read("take", i)[0, 0, 0]) for i in range(5)] == [1, 2, 9, 10, 100]
 
 
+def test_frames_directly_in_a_clips_folder_are_one_sequence_in_natural_order(tmp_path: Path) -> None:
+    for i in (1, 2, 10):
+        save(tmp_path / "take one" / f"frame{i}.png", i)
+    data = clip(tmp_path / "take one")
+    assert list(data.sequences()) == ["take_one"]
+    assert [int(data.read("take_one", i)[0, 0, 0]) for i in range(data.length("take_one"))] == [1, 2, 10]
+    assert list(portraits(tmp_path / "take one").sequences()) == ["frame1", "frame10", "frame2"]
+    save(tmp_path / "take one" / "other" / "a.png", 5)
+    write_video(tmp_path / "take one" / "talk.mp4", moving(5))
+    data = clip(tmp_path / "take one")
+    assert {s: data.length(s) for s in data.sequences()} == {"other": 1, "take_one": 3, "talk": 5}
+
+
+def test_frames_are_named_by_their_files_and_those_of_videos_by_index(tmp_path: Path) -> None:
+    for name in ("frame10.png", "frame2.png", "a b.jpg", "v1.5.png"):
+        save(tmp_path / "take" / name, 1)
+    write_video(tmp_path / "talk.mp4", moving(3))
+    data = FolderDataset(tmp_path)
+    assert data.frame_names("take") == ["a b", "frame2", "frame10", "v1.5"]
+    assert data.frame_names("talk") == ["000000", "000001", "000002"]
+    save(tmp_path / "take" / "frame2.jpg", 1)
+    with pytest.raises(DataError, match=r"frame2\.jpg and frame2\.png in .*take would both be frame 'frame2'"):
+        FolderDataset(tmp_path).frame_names("take")
+
+
 def test_a_single_file_is_one_sequence(tmp_path: Path) -> None:
     save(tmp_path / "anna.png", 10)
     write_video(tmp_path / "talk.mp4", moving(5))
@@ -172,5 +197,5 @@ def test_the_embedded_clip_has_472_frames() -> None:
 def test_the_users_own_files_take_the_place_of_the_embedded_ones(tmp_path: Path) -> None:
     save(tmp_path / "anna.png", 10)
     assert list(portraits(tmp_path).sequences()) == ["anna"]
-    assert list(clip(tmp_path).sequences()) == ["anna"]
+    assert list(clip(tmp_path / "anna.png").sequences()) == ["anna"]
     assert (PORTRAITS.option, CLIP.option) == ("--portraits", "--clip")
