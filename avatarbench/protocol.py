@@ -10,6 +10,8 @@ from typing import Literal
 from avatarbench.method import Need
 
 Task = Literal["self", "cross"]
+FRAMES = "frames"
+"""Stands for a protocol where a user's own frames were scored: there is no manifest of ours behind them."""
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def main() -> None:
     except AvatarbenchError as error:
         _fail(str(error), error.exit_code)
     except OSError as error:
-        hint = " Free some space, then go on with --resume." if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        hint = " Free some space, then try again." if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         _fail(f"{error.strerror or error}: {error.filename or ''}.{hint}", 1)
 
 

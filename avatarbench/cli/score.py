@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -34,16 +35,21 @@ def score(
     from avatarbench.cli.run import report
     from avatarbench.run.folders import Request, read_frames, score_frames
 
-    portrait = read_frames(source) if source else None
-    if portrait is not None and len(portrait.images) != 1:
-        raise UsageError(f"--source is one portrait, and {source} holds {len(portrait.images)} frames.")
-    request = Request(
-        predictions=read_frames(predictions),
-        references=read_frames(references),
-        source=portrait,
-        task="self" if task == "self" else "cross",
-        name=name,
-        metrics=tuple(metric or ()),
-    )
-    command = ["avatarbench", *sys.argv[1:]]
-    report([score_frames(request, out, command, device, batch)], speed=False)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        portrait = read_frames(source) if source else None
+        if portrait is not None and len(portrait.images) != 1:
+            raise UsageError(f"--source is one portrait, and {source} holds {len(portrait.images)} frames.")
+        request = Request(
+            predictions=read_frames(predictions),
+            references=read_frames(references),
+            source=portrait,
+            task="self" if task == "self" else "cross",
+            name=name,
+            metrics=tuple(metric or ()),
+        )
+        done = score_frames(request, out, ["avatarbench", *sys.argv[1:]], device, batch)
+    except KeyboardInterrupt:
+        typer.echo("\ninterrupted. Run the same command again: what the networks computed is cached.", err=True)
+        raise typer.Exit(130) from None
+    report([done], speed=False)

@@ -32,8 +32,8 @@ class FolderDataset:
 
     Images directly inside ``root`` are a sequence of one frame each (``loose="stills"``: portraits), or together one
     sequence named after the folder (``"frames"``: a clip). Frames are in natural order (``frame2`` before
-    ``frame10``). ``root`` may also be a single image or video; ``name`` then names its sequence. Hidden files are
-    ignored, and links that lead out of the folder are not followed. Transparent images are composited on
+    ``frame10``). ``root`` may also be a single image or video. Where there is one sequence, ``name`` names it. Hidden
+    files are ignored, and links that lead out of the folder are not followed. Transparent images are composited on
     ``background``.
     """
 
@@ -48,7 +48,7 @@ class FolderDataset:
         self.background = background
         self.loose = loose
         self._outside: list[str] = []
-        self._sequences = self._single(name) if self.root.is_file() else self._listing()
+        self._sequences = self._single(name) if self.root.is_file() else self._listing(name)
         self._open: _Sequence | None = None
 
     def sequences(self) -> Sequence[str]:
@@ -122,7 +122,7 @@ class FolderDataset:
             raise DataError(f"{self.root} is neither an image nor a video (looked for {_looked_for()}).")
         return _named([(self.root.name, _sequence([self.root]))], name)
 
-    def _listing(self) -> dict[str, _Sequence]:
+    def _listing(self, name: str | None) -> dict[str, _Sequence]:
         if not self.root.exists():
             raise DataError(f"{self.root} does not exist: check the path.")
         folders: dict[Path, list[Path]] = {}
@@ -143,7 +143,7 @@ class FolderDataset:
                 f" Links that lead out of it are not followed: {', '.join(self._outside)}." if self._outside else ""
             )
             raise DataError(f"{self.root} holds no images or videos (looked for {_looked_for()}).{outside}")
-        return _named(found, None)
+        return _named(found, name if len(found) == 1 else None)
 
     def _visible(self, folder: Path) -> Iterable[Path]:
         """What is in a folder, sorted, without hidden entries and links that lead out of the root."""

@@ -17,17 +17,23 @@ from avatarbench.metric import Against, MetricSpec
 from avatarbench.metrics.cache import FeatureCache
 from avatarbench.metrics.features import Missing
 from avatarbench.metrics.scorer import Item, LazyImage, Scorer
-from avatarbench.protocol import Task
+from avatarbench.protocol import FRAMES, Task
 from avatarbench.run.describe import describe_metric
 from avatarbench.run.environment import describe_environment
-from avatarbench.run.pipeline import device_name, finish
+from avatarbench.run.pipeline import device_name, finish, recording
 from avatarbench.run.prepare import new_folder
 from avatarbench.run.progress import console, progress_bar
 from avatarbench.run.record import MethodRecord, ProtocolRecord, Result, RunRecord, write_samples
 from avatarbench.run.score import Scores, Where, rows
 from avatarbench.statistics import set_result
 
-PROTOCOL = "frames"
+OBSTACLES: dict[Against, str] = {
+    "target": "--task self",
+    "source": "--source",
+    "identity": "--source",
+    "real": "--task self: under --task cross the references show the drivers, who are other people",
+}
+"""What a metric needs before frames can be scored with it, by what it compares with."""
 
 
 @dataclass(frozen=True)
@@ -41,26 +47,25 @@ class Frames:
 
     def notes(self) -> list[str]:
         """Conversions made by the reading so far."""
-        return [f"{self.path.name}, {s}: {note}" for s in self.dataset.sequences() for note in self.dataset.notes(s)]
+        return [f"{self.path.name}: {note}" for s in self.dataset.sequences() for note in self.dataset.notes(s)]
 
 
 def read_frames(path: Path) -> Frames:
     """Frames of a folder of images, of one image or of one video. Raises DataError or UsageError where it is none."""
-    dataset = FolderDataset(path)
+    dataset = FolderDataset(path, name="frames", loose="frames")
     sequences = dataset.sequences()
-    lengths = {s: dataset.length(s) for s in sequences}
-    images: dict[str, LazyImage] = {}
-    if len(sequences) == 1:
-        only = sequences[0]
-        for i in range(lengths[only]):
-            name = only if path.is_dir() and lengths[only] == 1 else f"{i:06d}"
-            images[name] = LazyImage(f"{path}/{name}", lambda i=i: dataset.read(only, i))  # type: ignore[misc]
-    elif all(n == 1 for n in lengths.values()):
-        for s in sequences:
-            images[s] = LazyImage(f"{path}/{s}", lambda s=s: dataset.read(s, 0))  # type: ignore[misc]
-    else:
-        raise UsageError(f"{path} holds several sequences: score one folder of images or one video at a time.")
-    digest = hashlib.sha256("\n".join(f"{s} {dataset.digest(s)}" for s in sequences).encode()).hexdigest()
+    if len(sequences) > 1:
+        raise UsageError(
+            f"{path} holds several sequences ({', '.join(sequences[:5])}{', ...' if len(sequences) > 5 else ''}): "
+            "score one folder of images or one video at a time."
+        )
+    only = sequences[0]
+    names = dataset.frame_names(only)
+    images = {
+        name: LazyImage(f"{path}/{name}", lambda i=i: dataset.read(only, i))  # type: ignore[misc]
+        for i, name in enumerate(names)
+    }
+    digest = hashlib.sha256("\n".join([*names, dataset.digest(only)]).encode()).hexdigest()
     return Frames(path, images, digest, dataset)
 
 
@@ -78,9 +83,9 @@ class Request:
 
 def choose_metrics(request: Request) -> tuple[list[MetricSpec], dict[str, str]]:
     """The metrics to run and why some have no value. Raises UsageError where one asked for by name is impossible."""
-    has: set[Against] = {"driver", "real"}
+    has: set[Against] = {"driver"}
     if request.task == "self":
-        has |= {"target", "identity"}
+        has |= {"target", "identity", "real"}
     if request.source is not None:
         has |= {"source", "identity"}
     names = request.metrics or tuple(registry.names("metrics"))
@@ -88,9 +93,7 @@ def choose_metrics(request: Request) -> tuple[list[MetricSpec], dict[str, str]]:
     possible = [s for s in specs if s.against in has]
     impossible = [s for s in specs if s.against not in has]
     if request.metrics and impossible:
-        needs = ", ".join(
-            f"{s.id} (needs {'--source' if s.against != 'target' else '--task self'})" for s in impossible
-        )
+        needs = "; ".join(f"{s.id} (needs {OBSTACLES[s.against]})" for s in impossible)
         raise UsageError(f"these metrics have nothing to compare with: {needs}.")
     with assets.BarProgress(console) as progress:
         missing = assets.ensure(dict.fromkeys(a for s in possible for a in s.assets), progress)
@@ -103,7 +106,10 @@ def choose_metrics(request: Request) -> tuple[list[MetricSpec], dict[str, str]]:
 def score_frames(
     request: Request, out: Path, command: Sequence[str], device: str, batch: int
 ) -> tuple[Path, RunRecord]:
-    """Score and record as a run, so that ``avatarbench table`` can put it beside others."""
+    """Score and record as a run, so that ``avatarbench table`` can put it beside others.
+
+    All that can be wrong with the request is found before the run has a folder.
+    """
     ids = _check_ids(request)
     specs, lacking = choose_metrics(request)
     for spec in specs:
@@ -112,23 +118,37 @@ def score_frames(
     metrics = [s for s in specs if s.id not in lacking]
     if not metrics:
         raise UsageError("no metric is left to run: " + "; ".join(f"{k}: {v}" for k, v in lacking.items()))
-    folder = new_folder(out, f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{PROTOCOL}")
-    record = _record(request, specs, lacking, len(ids), command, folder.name)
-    record.save(folder)
-    with closing(Scorer(metrics, FeatureCache.default(), device_name(device), batch)) as scorer:
-        scores = _score_pairs(request, ids, scorer)
-        sets, sizes = _score_sets(request, ids, [m for m in metrics if m.kind == "set"], scorer)
-    at = [Where(name, "", request.references.path.name, i) for i, name in enumerate(ids)]
-    samples = rows(PROTOCOL, at, [request.name], [m for m in metrics if m.kind == "pair"], scores)
-    write_samples(samples, folder)
-    notes = [*request.predictions.notes(), *request.references.notes()]
-    finish(record, samples, sets, sizes, notes, len(ids))
-    record.save(folder)
+    where, size = device_name(device), _size(request.references)
+    folder = new_folder(out, f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{FRAMES}")
+    record = _record(request, specs, lacking, len(ids), command, folder.name, size)
+    with recording(record, folder):
+        with closing(Scorer(metrics, FeatureCache.default(), where, batch)) as scorer:
+            scores = _score_pairs(request, ids, scorer)
+            sets, sizes = _score_sets(request, ids, [m for m in metrics if m.kind == "set"], scorer)
+        at = [Where(name, "", request.references.path.name, i) for i, name in enumerate(ids)]
+        samples = rows(FRAMES, at, [request.name], [m for m in metrics if m.kind == "pair"], scores)
+        write_samples(samples, folder)
+        notes = [*request.predictions.notes(), *request.references.notes()]
+        finish(record, samples, sets, sizes, notes, len(ids))
     return folder, record
 
 
+def _size(frames: Frames) -> int:
+    """The longer side of the first frame that can be read. Raises DataError where none can."""
+    error: DataError | None = None
+    for image in frames.images.values():
+        try:
+            return max(image.load().shape[:2])
+        except DataError as unreadable:  # it costs its own frame when that is scored
+            error = error or unreadable
+    raise DataError(f"none of the {len(frames.images)} frames of {frames.path} can be read. The first: {error}")
+
+
 def _check_ids(request: Request) -> list[str]:
-    """Reference ids. A prediction without reference is refused; a reference without prediction is a missing sample."""
+    """Reference ids in the order of the frames; one without prediction is a missing sample.
+
+    Raises DataError for a prediction without reference, and where no names agree.
+    """
     predicted, real = request.predictions.images, request.references.images
     extra = sorted(predicted.keys() - real.keys())
     shared = predicted.keys() & real.keys()
@@ -138,7 +158,7 @@ def _check_ids(request: Request) -> list[str]:
         raise DataError(f"{counts}, and {len(extra)} predictions have no reference of the same name ({shown}).")
     if not shared:
         raise DataError(f"{counts}, and no names agree. Frames are paired by file name, never by position.")
-    return sorted(real)
+    return list(real)
 
 
 def _score_pairs(request: Request, ids: list[str], scorer: Scorer) -> Scores:
@@ -177,13 +197,18 @@ def _score_sets(
 
 
 def _record(
-    request: Request, specs: list[MetricSpec], lacking: dict[str, str], n: int, command: Sequence[str], run_id: str
+    request: Request,
+    specs: list[MetricSpec],
+    lacking: dict[str, str],
+    n: int,
+    command: Sequence[str],
+    run_id: str,
+    size: int,
 ) -> RunRecord:
     pairs = {"references": request.references.digest, "task": request.task}
     if request.source is not None:
         pairs["source"] = request.source.digest
     digest = hashlib.sha256(json.dumps(pairs, sort_keys=True).encode()).hexdigest()
-    first = next(iter(request.references.images.values())).load()
     return RunRecord(
         id=run_id,
         status="running",
@@ -192,13 +217,13 @@ def _record(
         config={"predictions": str(request.predictions.path), "references": str(request.references.path)},
         seed=0,
         protocol=ProtocolRecord(
-            id=PROTOCOL,
+            id=FRAMES,
             version=1,
             name=f"frames of {request.references.path.name}",
             task=request.task,
             manifest=digest,
             pairs=n,
-            size=max(first.shape[:2]),
+            size=size,
             spec={"summary": "frames given by the user, paired by name"},
         ),
         methods=[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from avatarbench.errors import DataError, UsageError
+from avatarbench.protocol import FRAMES
 from avatarbench.registry import suggest
 from avatarbench.run.record import MethodRecord, MetricRecord, Result, RunRecord, read_samples
 from avatarbench.statistics import Value, eligible, rank, summarise, values_of
@@ -31,9 +33,10 @@ def load_run(folder: Path) -> Run:
     """Read one run folder. Raises DataError for a folder that is no run, is damaged or was never finished."""
     record = RunRecord.load(folder)
     if record.status in ("running", "interrupted") or not record.results:
+        again = record.command if record.protocol.id == FRAMES else ["avatarbench", "run", "--resume", str(folder)]
+        verb = "repeat it" if record.protocol.id == FRAMES else "finish it"
         raise DataError(
-            f"run {record.id} in {folder} is {record.status} and has no results: "
-            f"finish it with: avatarbench run --resume {folder}"
+            f"run {record.id} in {folder} is {record.status} and has no results: {verb} with: {shlex.join(again)}"
         )
     return Run(record, values_of(read_samples(folder)))
 
@@ -86,7 +89,7 @@ def _check_metrics(runs: Sequence[Run]) -> None:
         for metric in run.record.metrics:
             other, known = first.setdefault(metric.id, (run.record.id, metric))
             for what, a, b in (("version", known.version, metric.version), ("assets", known.assets, metric.assets)):
-                if a != b:
+                if a != b and not (what == "assets" and (known.unavailable or metric.unavailable)):
                     raise UsageError(
                         f"metric '{metric.id}' has {what} {a} in run {other} and {b} in run {run.record.id}: "
                         "score one of them again."

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +123,7 @@ def test_grey_alpha_and_16_bit_images_are_read_and_said(cli: Cli, tmp_path: Path
     notes = " ".join(RunRecord.load(run).notes)
     assert "grey-scale" in notes
     assert "16-bit" in notes
-    assert "alpha" in notes.lower()
+    assert "transparency" in notes
 
 
 def test_no_face_and_two_faces(cli: Cli, tmp_path: Path) -> None:
@@ -152,3 +156,18 @@ def test_wrong_use_says_what_is_wrong(arguments: tuple[str, ...], text: str, cli
     assert done.returncode in (1, 2)
     assert text in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_interrupted_it_says_so_in_the_record_and_how_to_go_on(tmp_path: Path) -> None:
+    write_video(tmp_path / "real.mp4", moving_face(60))
+    command = [sys.executable, "-m", "avatarbench", "score", "real.mp4", "real.mp4", "--metric", "lpips-vgg"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        until = time.monotonic() + 120
+        while not list(tmp_path.glob("runs/*/run.json")) and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        message = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, message
+    assert "Run the same command again" in message
+    assert "Traceback" not in message
+    assert RunRecord.load(next(tmp_path.glob("runs/*"))).status == "interrupted"
