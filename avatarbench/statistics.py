@@ -102,12 +102,25 @@ def summarise(
     return sorted(results, key=lambda r: order[r.method])  # stable: metrics keep their order within a method
 
 
-def set_result(method: str, metric: str, value: float, n: int, n_total: int, reason: str | None) -> Result:
-    """The result of a set metric over ``n`` predictions. A value that is not finite becomes NaN and needs a reason."""
+def set_result(
+    method: str,
+    metric: str,
+    own: float,
+    n: int,
+    n_total: int,
+    reason: str | None,
+    common: tuple[float, int] | None = None,
+) -> Result:
+    """The result of a set metric over ``n`` predictions, and over the ``common`` ones (value, count) where they differ.
+
+    A value that is not finite becomes NaN and needs a reason.
+    """
+    value, n_common = (own, n) if common is None else common
     if not math.isfinite(value):
         value, reason = math.nan, reason or f"the value is {value}"
+    own = own if math.isfinite(own) else math.nan
     return Result(
-        method=method, metric=metric, value=value, own=value, n_valid=n, n_total=n_total, n_common=n, reason=reason
+        method=method, metric=metric, value=value, own=own, n_valid=n, n_total=n_total, n_common=n_common, reason=reason
     )
 
 

@@ -20,7 +20,7 @@ from avatarbench.run.inputs import Inputs
 from avatarbench.run.journal import Journal
 from avatarbench.run.record import Result
 from avatarbench.run.render import Rendered, prediction_path
-from avatarbench.statistics import set_result
+from avatarbench.statistics import eligible, set_result
 
 Scores = dict[tuple[str, str], dict[str, Score]]
 """(method, sample) -> metric -> score."""
@@ -112,21 +112,36 @@ def score_sets(
 ) -> tuple[list[Result], dict[str, int]]:
     """One result a method and set metric, and the size of each metric's reference set.
 
-    Statistics' inputs, the per-frame features, are stored under ``features/`` of the run's folder.
+    As with pair metrics the headline is over the samples that every eligible method has, because a Frechet distance
+    moves with the number of frames. Per-frame features are stored under ``features/`` of the run's folder.
     """
     results: list[Result] = []
     sizes: dict[str, int] = {}
     references = [scene.real(ref) for ref in scene.references]
-    samples = [pair.id for pair in scene.manifest.pairs]
+    n_total = len(scene.manifest.pairs)
+    images = {method: _predictions(scene, method) for method in methods}
     for metric in metrics:
-        for method in methods:
-            images = [image for s in samples if isinstance(image := scene.prediction(method, s), LazyImage)]
-            found = scorer.set_value(metric.id, images, references)
+        own = {method: scorer.set_value(metric.id, images[method].values(), references) for method in methods}
+        have = {m: {s for s, image in images[m].items() if image.key in set(own[m].keys)} for m in methods}
+        taking_part = [samples for samples in have.values() if eligible(len(samples), n_total)]
+        shared = set.intersection(*taking_part) if taking_part else set()
+        for method, found in own.items():
+            common = None
+            if eligible(len(have[method]), n_total) and have[method] != shared:
+                again = scorer.set_value(metric.id, [i for s, i in images[method].items() if s in shared], references)
+                common = again.value, again.n_prediction
             sizes[metric.id] = found.n_reference
-            reason = found.reason
-            results.append(set_result(method, metric.id, found.value, found.n_prediction, len(samples), reason))
+            results.append(
+                set_result(method, metric.id, found.value, found.n_prediction, n_total, found.reason, common)
+            )
             _save_features(scene.folder, method, metric.id, found.features, found.keys)
     return results, sizes
+
+
+def _predictions(scene: Scene, method: str) -> dict[str, LazyImage]:
+    """What ``method`` rendered, by sample, in the manifest's order."""
+    cells = ((pair.id, scene.prediction(method, pair.id)) for pair in scene.manifest.pairs)
+    return {sample: cell for sample, cell in cells if isinstance(cell, LazyImage)}
 
 
 def _save_features(folder: Path, method: str, metric: str, features: Any, keys: Sequence[str]) -> None:

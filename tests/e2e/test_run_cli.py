@@ -16,7 +16,7 @@ from PIL import Image
 
 from avatarbench.run.record import RunRecord, read_samples
 from tests.conftest import Cli
-from tests.e2e.media import moving_face, write_video
+from tests.e2e.media import FACE, NO_FACE, moving_face, two_faces, write_image, write_video
 
 METRICS = ("--metric", "psnr", "--metric", "akd-mediapipe", "--metric", "lpips-alex")
 FAST = METRICS[:4]
@@ -58,11 +58,21 @@ def test_one_run_compares_methods_and_leaves_a_traceable_record(cli: Cli, clip: 
         assert name in done.stdout
 
 
-def test_resuming_after_a_kill_gives_the_samples_of_an_undisturbed_run(cli: Cli, clip: Path, tmp_path: Path) -> None:
-    arguments = ("-m", "face-warp", "-m", "source-copy", "-p", "clip-self", "--clip", clip, "--stride", 1, *FAST)
-    assert cli("run", *arguments, "--out", "whole").returncode == 0
+def test_resuming_after_a_kill_gives_what_an_undisturbed_run_gives(cli: Cli, clip: Path, tmp_path: Path) -> None:
+    """Several people, one in grey, one beside another, one without a face; killed while rendering and while scoring."""
+    write_image(tmp_path / "people" / "blank.png", NO_FACE)
+    write_image(tmp_path / "people" / "grey.png", FACE.mean(axis=2).astype(np.uint8))
+    write_image(tmp_path / "people" / "one.png", FACE)
+    write_image(tmp_path / "people" / "pair.png", two_faces())
+    arguments = (
+        "-m", "face-warp", "-m", "source-copy", "-p", "portrait-cross", "--clip", clip, "--portraits", "people",
+        "--stride", 4, "--metric", "akd-mediapipe", "--metric", "fd-vgg",
+    )  # fmt: skip
+    assert cli("run", *arguments, "--out", "whole").returncode == 3
     whole = next(tmp_path.glob("whole/*/run.json")).parent
-    for stage in ("frame", "scores"):  # killed while rendering, then once more while scoring
+    assert any("grey" in note for note in RunRecord.load(whole).notes)
+    assert any("2 faces" in note for note in RunRecord.load(whole).notes)
+    for stage in ("frame", "scores"):
         command = [sys.executable, "-m", "avatarbench", "run", *map(str, arguments), "--out", stage]
         process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         journal = wait_for(tmp_path / stage, f'"kind": "{stage}"', process)
@@ -71,12 +81,109 @@ def test_resuming_after_a_kill_gives_the_samples_of_an_undisturbed_run(cli: Cli,
         lines = journal.read_bytes()
         journal.write_bytes(lines + b'{"kind": "frame", "method": "fa')  # as a torn write leaves it
         done = cli("run", "--resume", journal.parent)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 3, done.stderr
         assert journal.read_bytes().startswith(lines)
         for name in ("samples.parquet", "contact.png", "inputs.json", "manifest.json"):
             assert (journal.parent / name).read_bytes() == (whole / name).read_bytes(), name
-        results = [RunRecord.load(run).model_dump()["results"] for run in (journal.parent, whole)]
-        assert results[0] == results[1]
+        ours, theirs = (RunRecord.load(run) for run in (journal.parent, whole))
+        assert ours.model_dump_json(include={"results", "notes"}) == theirs.model_dump_json(
+            include={"results", "notes"}
+        )
+
+
+def test_a_prediction_that_changed_is_rendered_and_scored_again(cli: Cli, clip: Path, tmp_path: Path) -> None:
+    assert cli("run", "-m", "face-warp", "-p", "clip-self", "--clip", clip, "--limit", 2, *FAST).returncode == 0
+    run = only_run(tmp_path)
+    before = read_samples(run).to_pylist()
+    path = next((run / "predictions").rglob("*.png"))
+    write_image(path, NO_FACE)
+    journal = run / "journal.jsonl"
+    old = json.loads(next(line for line in journal.read_text().splitlines() if '"kind": "scores"' in line))
+    journal.write_text(journal.read_text().replace(old["digest"], "0" * 64))  # as if it had been another picture
+    assert cli("run", "--resume", "last").returncode == 0
+    assert read_samples(run).to_pylist() == before
+
+
+def test_weights_that_arrive_later_do_not_change_a_finished_run(cli: Cli, clip: Path, tmp_path: Path) -> None:
+    assets = tmp_path / "assets"
+    assets.mkdir()
+    for name in ("face-landmarker",):
+        done = cli("assets", "path", name)
+        (assets / Path(done.stdout.strip()).name).write_bytes(Path(done.stdout.strip()).read_bytes())
+    poor = {"AVATARBENCH_OFFLINE": "1", "AVATARBENCH_CACHE": str(tmp_path / "cache"), "AVATARBENCH_ASSETS": str(assets)}
+    arguments = ("-m", "source-copy", "-p", "clip-self", "--clip", clip, "--limit", 2, "--skip-missing")
+    metrics = ("--metric", "psnr", "--metric", "lpips-alex")
+    done = cli("run", *arguments, *metrics, env=poor)
+    assert done.returncode == 0, done.stderr
+    run = only_run(tmp_path)
+    before = RunRecord.load(run)
+    assert [m.unavailable for m in before.metrics] == [None, "weights"]
+    done = cli("run", "--resume", "last")
+    assert done.returncode == 0, done.stderr
+    after = RunRecord.load(run)
+    assert after.model_dump_json(include={"results", "metrics"}) == before.model_dump_json(
+        include={"results", "metrics"}
+    )
+
+
+def test_everything_missing_from_every_protocol_is_reported_at_once(cli: Cli, clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.mp4").write_text("not a video " * 100)
+    done = cli(
+        "run", "-m", "oracle", "-p", "clip-self", "-p", "portrait-cross", "--clip", "bad.mp4", "--portraits", "nowhere",
+        "--metric", "fid", "--device", "cuda", env={"AVATARBENCH_OFFLINE": "1"},
+    )  # fmt: skip
+    assert done.returncode == 2
+    for text in ("bad.mp4", "nowhere", "inception-2015", "needs target", "no CUDA device"):
+        assert text in done.stderr, text
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_options_are_checked_before_the_run_starts(cli: Cli, clip: Path, tmp_path: Path) -> None:
+    base = ("run", "-m", "face-warp", "-p", "clip-self", "--clip", clip, "--metric", "psnr")
+    for wrong, text in (
+        ("+method.face-wrap.x=1", "did you mean 'face-warp'"),
+        ("+method.face-warp.x=1", "'x'"),
+        ("method.face-warp.x=1", "+method.face-warp.x=1"),
+    ):
+        done = cli(*base, wrong)
+        assert done.returncode == 2, done.stderr
+        assert text in done.stderr
+    assert not (tmp_path / "runs").exists()
+    assert cli("run", "--resume", "last", "--limit", 0).returncode == 2
+
+
+def test_interrupted_with_two_protocols_both_can_be_resumed_from_anywhere(cli: Cli, clip: Path, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "clip.mp4").write_bytes(clip.read_bytes())
+    arguments = [
+        "run",
+        "-m",
+        "face-warp",
+        "-p",
+        "clip-self",
+        "-p",
+        "portrait-cross",
+        "--clip",
+        "clip.mp4",
+        "--stride",
+        "1",
+    ]
+    with subprocess.Popen(
+        [sys.executable, "-m", "avatarbench", *arguments, "--metric", "akd-mediapipe"], cwd=work, text=True,
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True,
+    ) as process:  # fmt: skip
+        wait_for(work / "runs", '"kind": "frame"', process)
+        os.kill(process.pid, signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    runs = [line.split()[-1] for line in errors.splitlines() if "avatarbench run --resume" in line]
+    assert len(runs) == 2
+    for run in runs:
+        done = cli("run", "--resume", work / run)
+        assert done.returncode == 0, done.stderr
+        assert RunRecord.load(work / run).status == "complete"
 
 
 def wait_for(folder: Path, text: str, process: subprocess.Popen, seconds: float = 120) -> Path:
@@ -90,15 +197,14 @@ def wait_for(folder: Path, text: str, process: subprocess.Popen, seconds: float 
     raise AssertionError(f"the run ended ({process.poll()}) or took {seconds} s before writing {text}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupt_says_how_to_go_on_and_loses_nothing(number: int, cli: Cli, clip: Path, tmp_path: Path) -> None:
+def test_interrupt_says_how_to_go_on_and_loses_nothing(cli: Cli, clip: Path, tmp_path: Path) -> None:
     arguments = ["run", "-m", "face-warp", "-p", "clip-self", "--clip", str(clip), "--stride", "1", *FAST]
     with subprocess.Popen(
         [sys.executable, "-m", "avatarbench", *arguments], cwd=tmp_path, stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL, text=True, start_new_session=True,
     ) as process:  # fmt: skip
         wait_for(tmp_path / "runs", '"kind": "frame"', process)
-        os.kill(process.pid, number)
+        os.kill(process.pid, signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     run = only_run(tmp_path)

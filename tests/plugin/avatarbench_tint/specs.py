@@ -10,6 +10,7 @@ METHOD = MethodSpec(
     factory="avatarbench_tint.tint:Tint",
     status="working",
     licence_code="Apache-2.0",
+    needs=("mediapipe",),
 )
 
 METRIC = MetricSpec(
