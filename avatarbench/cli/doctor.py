@@ -246,7 +246,7 @@ def examine() -> Iterator[Check]:
     yield from run_probes(PROBES)
     yield from (check_cache(root), check_room("the cache", root), check_room("runs", Path("runs").absolute()))
     yield check_feature_cache()
-    yield from map(check_asset, assets.CATALOGUE)
+    yield from map(check_asset, assets.ids())
 
 
 def doctor(

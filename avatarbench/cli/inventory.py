@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from avatarbench import registry
-from avatarbench.errors import AvatarbenchError
+from avatarbench.errors import AssetError, AvatarbenchError
 
 if TYPE_CHECKING:
     from avatarbench.method import MethodSpec
@@ -39,10 +39,16 @@ def missing(kind: registry.Kind, spec: Any) -> list[str]:
 
 
 def asset_state(asset: str) -> str:
-    """``present``, ``missing``, ``corrupt``, or ``unknown asset`` where the catalogue has no such id."""
+    """``present``, ``missing``, ``corrupt``, ``broken`` in its package, or ``unknown asset``."""
     from avatarbench import assets
 
-    return assets.state(asset) if asset in assets.CATALOGUE else "unknown asset"
+    if asset not in assets.ids():
+        return "unknown asset"
+    try:
+        assets.get(asset)
+    except AssetError:  # `avatarbench assets list` says what is wrong with it
+        return "broken"
+    return assets.state(asset)
 
 
 def users(asset: str) -> list[str]:

@@ -12,10 +12,10 @@ from rich.text import Text
 
 from avatarbench import registry
 from avatarbench.capability import obstacle
-from avatarbench.cli.inventory import asset_state, missing
+from avatarbench.cli.inventory import missing
 from avatarbench.cli.list import kind_of
 from avatarbench.cli.output import stdout_console
-from avatarbench.errors import UnknownNameError, UsageError
+from avatarbench.errors import AssetError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from avatarbench.dataset import DatasetSpec
@@ -163,9 +163,12 @@ def _assets(ids: tuple[str, ...]) -> Fields:
     from avatarbench import assets
 
     for asset in ids:
-        known = assets.CATALOGUE.get(asset)
-        detail = f"{known.summary}; {known.licence}; sha256 {known.sha256}" if known else "not in the catalogue"
-        yield f"asset {asset}", f"{asset_state(asset)}; {detail}"
+        try:
+            known = assets.get(asset)
+        except (AssetError, UnknownNameError) as error:
+            yield f"asset {asset}", str(error)
+        else:
+            yield f"asset {asset}", f"{assets.state(asset)}; {known.summary}; {known.licence}; sha256 {known.sha256}"
 
 
 def _selection(selection: Selection) -> str:

@@ -41,7 +41,7 @@ def test_without_them_each_row_carries_the_command_and_the_exit_code_is_one(tmp_
     done = run_doctor("--json", AVATARBENCH_CACHE=str(tmp_path), AVATARBENCH_ASSETS="", AVATARBENCH_OFFLINE="1")
     assert done.returncode == 1
     checks = {check["name"]: check for check in json.loads(done.stdout)}
-    for id in assets.CATALOGUE:
+    for id in assets.ids():
         check = checks[f"asset {id}"]
         assert not check["ok"]
         assert check["fix"] == f"avatarbench assets pull {id}"

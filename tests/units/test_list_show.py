@@ -151,7 +151,13 @@ def test_an_unknown_kind_names_the_near_miss() -> None:
 
 def test_show_finds_a_name_in_any_kind() -> None:
     output = run("show", "walker")
-    for part in ("method walker", "made:Walker", "a note of its own", "sha256 64184e22", "not in the catalogue"):
+    for part in (
+        "method walker",
+        "made:Walker",
+        "a note of its own",
+        "sha256 64184e22",
+        "unknown asset 'no-such-asset'",
+    ):
         assert part in output
     assert "no: needs flame, which the protocol does not provide" in output
 
