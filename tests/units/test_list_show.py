@@ -34,6 +34,7 @@ GHOST = MethodSpec(id="ghost", name="Ghost", summary="", factory="", status="una
 BOXED = MethodSpec(
     id="boxed", name="Boxed", summary="", factory="", status="unverified", licence_code="MIT", environment="docker"
 )
+STROLLER = MethodSpec(id="stroller", name="Stroller", summary="", factory="", status="working", licence_code="MIT")
 WOBBLE = MetricSpec(
     id="wobble",
     name="Wobble",
@@ -62,7 +63,7 @@ MEADOW = ProtocolSpec(
     reference="identity",
 )
 MADE: dict[str, list[Any]] = {
-    "methods": [WALKER, GHOST, BOXED],
+    "methods": [WALKER, GHOST, BOXED, STROLLER],
     "metrics": [WOBBLE],
     "datasets": [FIELD],
     "protocols": [MEADOW],
@@ -159,7 +160,7 @@ def test_show_finds_a_name_in_any_kind() -> None:
         "unknown asset 'no-such-asset'",
     ):
         assert part in output
-    assert "no: needs flame, which the protocol does not provide" in output
+    assert "no: needs flame" in output
 
 
 def test_show_metric_gives_definition_and_source() -> None:
@@ -172,7 +173,8 @@ def test_show_protocol_says_which_methods_can_run_it() -> None:
     output = run("show", "meadow")
     assert "nowhere, from frame 4, every 8 frames, at most 10 a sequence" in output
     runs = {line.split()[1]: line for line in output.splitlines() if line.startswith("runs ")}
-    assert "yes" in runs["boxed"]
+    assert "yes" in runs["stroller"]
+    assert "no: environment docker" in runs["boxed"]
     assert "no: no public code" in runs["ghost"]
     assert "no: needs flame" in runs["walker"]
 
