@@ -25,7 +25,7 @@ SPEC = MetricSpec(
         "min(10 log10(255^2 / MSE), 100): MSE over all pixels and the three sRGB channels of the full 8-bit frame, "
         "against the target. A table's value is the mean of the frames' dB. Identical frames have an infinite ratio, "
         "which would make the mean infinite and hide every other frame, so the ratio is capped at 100 dB (an MSE of "
-        "6.5e-6: less than one value in 50,000 off by one grey level); capped frames carry a note."
+        "6.5e-6: one value in 153,787 off by one grey level); capped frames carry a note."
     ),
     citation="Wang and Bovik, Mean squared error: love it or leave it?, IEEE Signal Processing Magazine 2009",
     factory="avatarbench.metrics.psnr:Psnr",
@@ -38,11 +38,18 @@ class Psnr:
 
     def __call__(self, prediction: Frame, reference: Frame) -> float:
         mse = _mse(prediction, reference)
-        return CEILING if mse == 0 else min(10 * math.log10(255**2 / mse), CEILING)
+        return CEILING if mse == 0 else min(_decibels(mse), CEILING)
 
     def note(self, prediction: Frame, reference: Frame) -> str | None:
-        capped = self(prediction, reference) == CEILING
-        return "identical to the target within 8 bits, capped at 100 dB" if capped else None
+        mse = _mse(prediction, reference)
+        if mse == 0:
+            return "identical to the target, capped at 100 dB"
+        capped = _decibels(mse) >= CEILING
+        return "all but identical to the target (MSE at most 6.5e-6), capped at 100 dB" if capped else None
+
+
+def _decibels(mse: float) -> float:
+    return 10 * math.log10(255**2 / mse)
 
 
 def _mse(prediction: Frame, reference: Frame) -> float:

@@ -29,8 +29,21 @@ def test_black_against_white_is_zero_decibels() -> None:
 def test_identical_frames_are_capped_so_that_a_mean_stays_finite_and_a_note_says_so() -> None:
     psnr = Psnr()
     assert psnr(flat(9), flat(9)) == CEILING
-    assert "capped at 100 dB" in (psnr.note(flat(9), flat(9)) or "")
+    assert psnr.note(flat(9), flat(9)) == "identical to the target, capped at 100 dB"
     assert psnr.note(flat(9), flat(10)) is None
+
+
+def test_the_cap_is_one_value_in_153787_and_a_capped_frame_that_differs_is_not_called_identical() -> None:
+    one_off = []
+    for values in (153_786, 153_789):
+        image = np.full((values // 3, 1, 3), 9, np.uint8)
+        image[0, 0, 0] = 10
+        one_off.append((Frame(image), Frame(np.full_like(image, 9))))
+    (below, capped), psnr = one_off, Psnr()
+    assert CEILING - 1e-4 < psnr(*below) < CEILING
+    assert psnr.note(*below) is None
+    assert psnr(*capped) == CEILING
+    assert psnr.note(*capped) == "all but identical to the target (MSE at most 6.5e-6), capped at 100 dB"
 
 
 def test_identical_frames_have_structural_similarity_one() -> None:
