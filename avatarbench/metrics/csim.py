@@ -7,7 +7,6 @@ dependency, because it brings a second OpenCV that overwrites the one mediapipe 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,7 +16,7 @@ from avatarbench.errors import AssetError, Unscorable
 from avatarbench.metric import MetricSpec
 from avatarbench.metrics.face_pair import both, faces_note
 from avatarbench.metrics.features import Features, Frame, Missing
-from avatarbench.metrics.networks import Weights, fingerprint
+from avatarbench.metrics.networks import Weights, fingerprint, versions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,6 +79,7 @@ class DlibEmbedding:
     id: ClassVar[str] = "dlib"
     requires: ClassVar[tuple[str, ...]] = ("face",)
     kept: ClassVar[tuple[str, ...]] = ("embedding",)
+    activations: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, device: str = "cpu", model: Path | None = None) -> None:
         self._weights = Weights("dlib-face", model)
@@ -87,7 +87,7 @@ class DlibEmbedding:
 
     @property
     def fingerprint(self) -> str:
-        return fingerprint(self.id, 1, self._weights.sha256, {"dlib": _version("dlib-bin", "dlib"), "chip": _DLIB_CHIP})
+        return fingerprint(self.id, 1, self._weights.sha256, {**versions("dlib-bin|dlib"), "chip": _DLIB_CHIP})
 
     def extract(self, frames: Sequence[Frame], activations: bool = False) -> list[Features | Missing]:
         """The embedding of each frame's face, or why there is none. Raises AssetError for a wrong file."""
@@ -125,6 +125,7 @@ class ArcFaceEmbedding:
     id: ClassVar[str] = "arcface"
     requires: ClassVar[tuple[str, ...]] = ("face",)
     kept: ClassVar[tuple[str, ...]] = ("embedding",)
+    activations: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, device: str = "cpu", model: Path | None = None) -> None:
         self._weights = Weights("arcface", model)
@@ -132,9 +133,8 @@ class ArcFaceEmbedding:
 
     @property
     def fingerprint(self) -> str:
-        return fingerprint(
-            self.id, 1, self._weights.sha256, {"onnxruntime": version("onnxruntime"), "crop": _ARCFACE_CROP}
-        )
+        computed_by = versions("onnxruntime", "scikit-image")
+        return fingerprint(self.id, 1, self._weights.sha256, {**computed_by, "crop": _ARCFACE_CROP})
 
     def extract(self, frames: Sequence[Frame], activations: bool = False) -> list[Features | Missing]:
         """The embedding of each frame's face, or why there is none. Raises AssetError for a wrong file."""
@@ -205,13 +205,3 @@ def _cosine(prediction: Frame, reference: Frame, extractor: str) -> float:
     a: NDArray[np.float64] = ours["embedding"].astype(np.float64)
     b: NDArray[np.float64] = theirs["embedding"].astype(np.float64)
     return float(np.clip(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)), -1.0, 1.0))
-
-
-def _version(*distributions: str) -> str:
-    """The version of the first of several distributions that bring one module."""
-    for name in distributions:
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    raise AssetError(f"none of these packages is installed: {', '.join(distributions)}. Install the first with pip.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +14,7 @@ from avatarbench.errors import AssetError
 from avatarbench.method import FaceTrack
 from avatarbench.metrics.features import Features, Frame, Missing
 from avatarbench.metrics.native_log import quiet_native_log
-from avatarbench.metrics.networks import Weights, fingerprint
+from avatarbench.metrics.networks import Weights, fingerprint, versions
 
 ARKIT_NAMES: tuple[str, ...] = (
     "_neutral",
@@ -58,6 +57,7 @@ class FaceLandmarker:
     id: ClassVar[str] = "face"
     requires: ClassVar[tuple[str, ...]] = ()
     kept: ClassVar[tuple[str, ...]] = ("landmarks", "arkit", "head", "faces")
+    activations: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, device: str = "cpu", model: Path | None = None) -> None:
         self._weights = Weights("face-landmarker", model)
@@ -68,7 +68,7 @@ class FaceLandmarker:
     @property
     def fingerprint(self) -> str:
         """Hash of the model file, the MediaPipe version and the options."""
-        return fingerprint(self.id, _DEFINITION, self._weights.sha256, {"mediapipe": version("mediapipe"), **_OPTIONS})
+        return fingerprint(self.id, _DEFINITION, self._weights.sha256, {**versions("mediapipe"), **_OPTIONS})
 
     def extract(self, frames: Sequence[Frame], activations: bool = False) -> list[Features | Missing]:
         """Features of each frame, or ``Missing("no face found")``."""
@@ -101,6 +101,14 @@ class FaceLandmarker:
         )
         if not result.face_landmarks:
             return Missing(NO_FACE)
+        counts = tuple(
+            map(len, (result.face_landmarks, result.face_blendshapes, result.facial_transformation_matrixes))
+        )
+        if len(set(counts)) > 1:  # a face that only one of its networks let go would shift every later one
+            return Missing(
+                "MediaPipe's answers do not belong together: {} landmark lists, {} blendshape lists, {} head "
+                "matrices".format(*counts)
+            )
         height, width = image.shape[:2]
         scale = np.array([width, height, width], np.float32)
         faces = [np.array([(p.x, p.y, p.z) for p in face], np.float32) * scale for face in result.face_landmarks]

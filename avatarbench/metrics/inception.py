@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 from avatarbench.errors import AssetError
 from avatarbench.metrics.features import Features, Frame, Missing
-from avatarbench.metrics.networks import Weights, batches, fingerprint, float32_inference, read_state_dict, stack
+from avatarbench.metrics.networks import (
+    Weights,
+    batches,
+    fingerprint,
+    float32_inference,
+    read_state_dict,
+    stack,
+    versions,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,6 +30,7 @@ class Inception:
     id: ClassVar[str] = "inception"
     requires: ClassVar[tuple[str, ...]] = ()
     kept: ClassVar[tuple[str, ...]] = ("pooled",)
+    activations: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[int] = 1
 
     def __init__(self, device: str = "cpu", weights: Path | None = None) -> None:
@@ -30,7 +39,8 @@ class Inception:
 
     @cached_property
     def fingerprint(self) -> str:
-        return fingerprint(self.id, self.version, self.weights.sha256, {"resize": "tensorflow-1 bilinear 299"})
+        preprocessing = {**versions("torch-fidelity"), "resize": "tensorflow-1 bilinear 299"}
+        return fingerprint(self.id, self.version, self.weights.sha256, preprocessing)
 
     @cached_property
     def _network(self) -> nn.Module:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,23 @@ def fingerprint(extractor: str, version: int, weights: str, preprocessing: Mappi
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+def versions(*distributions: str) -> dict[str, str]:
+    """The installed version of each, for a fingerprint. ``a|b`` takes the first of several that bring one module.
+
+    Raises AssetError where none is installed.
+    """
+    return {names: _version(names.split("|")) for names in distributions}
+
+
+def _version(distributions: Sequence[str]) -> str:
+    for name in distributions:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    raise AssetError(f"not installed: {' or '.join(distributions)}. Install it with: pip install {distributions[0]}")
+
+
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """A state dict from a safetensors file or a plain torch file (``weights_only``). Raises AssetError otherwise."""
     import torch
@@ -88,9 +106,11 @@ def batches(frames: Sequence[Frame], device: str) -> Iterator[list[int]]:
     """Indices of frames of one size that go through a network together.
 
     On a CPU a convolution at these sizes is bound by arithmetic, so one image at a time costs nothing and makes the
-    value of a frame independent of its neighbours to the last bit.
+    value of a frame independent of its neighbours to the last bit. On CUDA up to :data:`GPU_BATCH` go together, and
+    the kernels that the library chooses for a batch's size may move the last digits of float32: the independence is
+    checked on the CPU only.
     """
-    limit = 1 if device == "cpu" else GPU_BATCH
+    limit = 1 if device.partition(":")[0] == "cpu" else GPU_BATCH
     by_size: dict[tuple[int, ...], list[int]] = {}
     for index, frame in enumerate(frames):
         by_size.setdefault(frame.image.shape, []).append(index)

@@ -20,7 +20,7 @@ from torchvision.models.resnet import Bottleneck, ResNet
 
 from avatarbench.errors import AssetError
 from avatarbench.metrics.features import Features, Frame, Missing
-from avatarbench.metrics.networks import Weights, fingerprint
+from avatarbench.metrics.networks import Weights, fingerprint, float32_inference, versions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,6 +94,7 @@ class SixDRepNet360:
     id: ClassVar[str] = "6drepnet360"
     requires: ClassVar[tuple[str, ...]] = ("face",)
     kept: ClassVar[tuple[str, ...]] = ("rotation",)
+    activations: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, device: str = "cpu", checkpoint: Path | None = None) -> None:
         self._weights = Weights("6drepnet360", checkpoint)
@@ -102,7 +103,8 @@ class SixDRepNet360:
 
     @property
     def fingerprint(self) -> str:
-        return fingerprint(self.id, 1, self._weights.sha256, {"preparation": _PREPARATION})
+        computed_by = versions("torchvision", "pillow")
+        return fingerprint(self.id, 1, self._weights.sha256, {**computed_by, "preparation": _PREPARATION})
 
     def extract(self, frames: Sequence[Frame], activations: bool = False) -> list[Features | Missing]:
         """The rotation of each frame's face, or why there is none. Raises AssetError for a wrong checkpoint."""
@@ -121,5 +123,5 @@ class SixDRepNet360:
         if self._network is None:
             self._network = load_network(self._weights.path, self._device)
         batch = _prepare(Image.fromarray(np.ascontiguousarray(crop)))[None].to(self._device)
-        with torch.inference_mode():
+        with float32_inference():
             return {"rotation": self._network(batch)[0].cpu().numpy()}

@@ -43,6 +43,7 @@ class Trunk:
     id: ClassVar[str]
     requires: ClassVar[tuple[str, ...]] = ()
     kept: ClassVar[tuple[str, ...]] = ()
+    activations: ClassVar[tuple[str, ...]] = ("units",)
     asset: ClassVar[str]
     taps: ClassVar[tuple[int, ...]]
     version: ClassVar[int] = 1

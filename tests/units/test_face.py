@@ -6,7 +6,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from avatarbench.errors import AssetError
 from avatarbench.method import FaceTrack
 from avatarbench.metrics.face import ARKIT_NAMES, FaceLandmarker, to_track, track
 from avatarbench.metrics.features import Features, Frame, Missing
+from avatarbench.metrics.rotations import euler_degrees, nearest_rotation
 
 FACE = astronaut()[10:210, 130:330]
 
@@ -149,6 +152,62 @@ def test_to_track_carries_the_features_over(landmarker: FaceLandmarker) -> None:
     assert np.array_equal(face.arkit, features["arkit"])
     assert np.array_equal(face.head, features["head"])
     assert type(face.faces) is int
+
+
+def test_answers_that_do_not_belong_together_give_a_reason_and_no_wrong_face() -> None:
+    point, score = SimpleNamespace(x=0.5, y=0.5, z=0.0), SimpleNamespace(score=0.1)
+    answer = SimpleNamespace(
+        face_landmarks=[[point] * 478] * 2,
+        face_blendshapes=[[score] * 52] * 2,
+        facial_transformation_matrixes=[np.eye(4)],
+    )
+    extractor = FaceLandmarker()
+    extractor._native = SimpleNamespace(detect=lambda _: answer)
+    assert extractor.extract([Frame(astronaut())]) == [
+        Missing("MediaPipe's answers do not belong together: 2 landmark lists, 2 blendshape lists, 1 head matrices")
+    ]
+
+
+def test_the_head_matrix_is_a_rigid_motion_into_a_camera_that_looks_along_minus_z(landmarker: FaceLandmarker) -> None:
+    head = read(landmarker, astronaut())["head"]
+    np.testing.assert_array_equal(head[3], [0, 0, 0, 1])
+    assert head[2, 3] < -10  # centimetres
+    assert np.linalg.det(head[:3, :3]) == pytest.approx(1, abs=0.05)
+
+
+def euler(landmarker: FaceLandmarker, image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    return euler_degrees(nearest_rotation(read(landmarker, np.ascontiguousarray(image))["head"][:3, :3]))
+
+
+def test_a_picture_turned_counter_clockwise_is_a_positive_roll(landmarker: FaceLandmarker) -> None:
+    upright = Image.fromarray(astronaut()[0:256, 96:352])
+    roll = euler(landmarker, np.asarray(upright))[2]
+    for degrees in (15, -15):
+        turned = euler(landmarker, np.asarray(upright.rotate(degrees, Image.Resampling.BICUBIC)))
+        assert turned[2] - roll == pytest.approx(degrees, abs=3)
+
+
+def test_a_nose_left_of_the_eyes_is_a_negative_yaw(landmarker: FaceLandmarker) -> None:
+    image = turned_away()
+    right_eye, left_eye, nose = read(landmarker, image)["landmarks"][[33, 263, 4], 0]
+    assert nose < (right_eye + left_eye) / 2
+    assert euler(landmarker, image)[1] < -10
+
+
+@pytest.mark.parametrize("name", ["astronaut", "clip"])
+def test_a_mirrored_picture_turns_yaw_and_roll_around_and_keeps_the_pitch(
+    landmarker: FaceLandmarker, name: str
+) -> None:
+    image = astronaut()[0:256, 96:352] if name == "astronaut" else turned_away()
+    np.testing.assert_allclose(
+        euler(landmarker, image[:, ::-1]), euler(landmarker, image) * (1, -1, -1), atol=1.5, err_msg=name
+    )
+
+
+def turned_away() -> NDArray[np.uint8]:
+    """The driving clip's first frame: a head turned by about 14 degrees and tilted by 7."""
+    with av.open(str(assets.pull("driving-clip"))) as clip:
+        return np.asarray(next(clip.decode(video=0)).to_ndarray(format="rgb24"), np.uint8)
 
 
 def test_a_file_that_is_no_model_is_refused_by_name(tmp_path: Path) -> None:

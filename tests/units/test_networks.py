@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +13,10 @@ import torch
 from safetensors.torch import save_file
 
 from avatarbench.errors import AssetError
+from avatarbench.metrics import networks, sixdrepnet360
+from avatarbench.metrics.engine import load_extractor
 from avatarbench.metrics.features import Frame, Missing
-from avatarbench.metrics.networks import Weights, batches, fingerprint, read_state_dict
+from avatarbench.metrics.networks import Weights, batches, fingerprint, read_state_dict, versions
 from avatarbench.metrics.vgg16 import Vgg16
 
 
@@ -74,4 +78,62 @@ def test_batches_hold_one_size_and_cover_every_frame() -> None:
     frames = [Frame(np.zeros((h, 4, 3), np.uint8)) for h in (4, 5, 4, 4, 5)]
     assert sorted(i for batch in batches(frames, "cuda") for i in batch) == [0, 1, 2, 3, 4]
     assert all(len({frames[i].image.shape for i in batch}) == 1 for batch in batches(frames, "cuda"))
-    assert all(len(batch) == 1 for batch in batches(frames, "cpu"))
+    for device in ("cpu", "cpu:0"):
+        assert all(len(batch) == 1 for batch in batches(frames, device))
+
+
+@pytest.mark.parametrize(
+    ("extractor", "distribution"),
+    [
+        ("face", "mediapipe"),
+        ("dlib", "dlib-bin"),
+        ("arcface", "scikit-image"),
+        ("arcface", "onnxruntime"),
+        ("6drepnet360", "torchvision"),
+        ("6drepnet360", "pillow"),
+        ("inception", "torch-fidelity"),
+        ("clip", "open-clip-torch"),
+        ("clip", "torchvision"),
+        ("clip", "pillow"),
+    ],
+)
+def test_another_version_of_a_package_that_computes_a_number_changes_the_fingerprint(
+    extractor: str, distribution: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = load_extractor(extractor)
+    before, real = kind().fingerprint, networks.version
+    monkeypatch.setattr(networks, "version", lambda name: "0.0.1" if name == distribution else real(name))
+    assert kind().fingerprint != before
+
+
+def test_a_package_that_is_not_installed_is_named() -> None:
+    assert versions("no-such-thing|numpy") == {"no-such-thing|numpy": np.__version__}
+    with pytest.raises(AssetError, match="not installed: no-such-thing or nor-this"):
+        versions("no-such-thing|nor-this")
+
+
+@pytest.fixture
+def _tf32_allowed() -> Iterator[None]:
+    switches: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [switch.allow_tf32 for switch in switches]
+    for switch in switches:
+        switch.allow_tf32 = True
+    yield
+    for switch, value in zip(switches, before, strict=True):
+        switch.allow_tf32 = value
+
+
+@pytest.mark.usefixtures("_tf32_allowed")
+def test_the_pose_network_does_not_compute_in_tf32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def network(pixels: torch.Tensor) -> torch.Tensor:
+        seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32))
+        return torch.eye(3)[None]
+
+    monkeypatch.setattr(sixdrepnet360, "load_network", lambda *_: network)
+    frame = Frame(np.zeros((64, 64, 3), np.uint8))
+    frame.put("face", {"landmarks": np.linspace(10, 50, 6, dtype=np.float32).reshape(2, 3)})
+    sixdrepnet360.SixDRepNet360(checkpoint=tmp_path / "unread").extract([frame])
+    assert seen == [(False, False)]
+    assert torch.backends.cudnn.allow_tf32
