@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from avatarbench import assets
 from avatarbench.errors import AssetError
 from avatarbench.metric import MetricSpec
 from avatarbench.metrics.features import Features, Frame, Missing
-from avatarbench.metrics.networks import Weights, batches, fingerprint, float32_inference, read_state_dict
+from avatarbench.metrics.networks import Weights, batches, fingerprint, float32_inference, read_state_dict, versions
 
 if TYPE_CHECKING:
     from open_clip import CLIP
@@ -62,6 +63,7 @@ class ClipEmbedding:
     id: ClassVar[str] = "clip"
     requires: ClassVar[tuple[str, ...]] = ()
     kept: ClassVar[tuple[str, ...]] = ("embedding",)
+    activations: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[int] = 1
 
     def __init__(self, device: str = "cpu", weights: Path | None = None) -> None:
@@ -70,7 +72,8 @@ class ClipEmbedding:
 
     @cached_property
     def fingerprint(self) -> str:
-        return fingerprint(self.id, self.version, self.weights.sha256, {"model": MODEL, "side": SIDE})
+        computed_by = versions("open-clip-torch", "torchvision", "pillow")
+        return fingerprint(self.id, self.version, self.weights.sha256, {**computed_by, "model": MODEL, "side": SIDE})
 
     @cached_property
     def _model(self) -> CLIP:
@@ -112,8 +115,8 @@ def preprocess(frame: Frame) -> Tensor:
 
 
 def _state_dict(weights: Weights) -> dict[str, Tensor]:
-    """OpenAI's release is a TorchScript archive, which can run code: it is opened only as the pinned asset, whose hash
-    was checked. A file of the caller's own must be a state dict (safetensors or a plain torch file)."""
+    """OpenAI's release is a TorchScript archive, which can run code: it is opened only as the pinned asset, once all
+    its bytes have been hashed. A file of the caller's own must be a state dict (safetensors or a plain torch file)."""
     import torch
 
     path = weights.path
@@ -121,7 +124,8 @@ def _state_dict(weights: Weights) -> dict[str, Tensor]:
         return read_state_dict(path)
     if weights.given:
         raise AssetError(f"refused the weights {path}: TorchScript can run code. Give its state dict instead.")
-    return dict(torch.jit.load(path, map_location="cpu").state_dict())
+    verified = assets.verify(weights.asset)  # `path` may go by size and time: too little for a file that can run code
+    return dict(torch.jit.load(verified, map_location="cpu").state_dict())
 
 
 def _is_torchscript(path: Path) -> bool:
