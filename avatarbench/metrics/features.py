@@ -47,8 +47,11 @@ class Frame:
         return self._features.get(extractor)
 
     def __getitem__(self, extractor: str) -> Features:
-        """The features of one extractor. Raises Unscorable with the recorded reason where they are missing."""
-        found = self._features[extractor]
+        """The features of one extractor. Raises Unscorable with the recorded reason where they are missing, or saying
+        that nobody asked for them: a metric's spec names its extractors."""
+        found = self._features.get(extractor)
+        if found is None:
+            raise Unscorable(f"the metric did not declare the extractor '{extractor}'")
         if isinstance(found, Missing):
             raise Unscorable(found.reason)
         return found

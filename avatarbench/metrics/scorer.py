@@ -17,7 +17,8 @@ from avatarbench.metric import Against, MetricSpec
 from avatarbench.metrics.cache import FeatureCache
 from avatarbench.metrics.engine import FeatureEngine
 from avatarbench.metrics.features import Frame, Missing
-from avatarbench.metrics.set_scores import SetResult, SetScores, sample_reason
+from avatarbench.metrics.reasons import sample_reason
+from avatarbench.metrics.set_scores import SetResult, SetScores
 
 RECENT = 32
 """Portraits kept decoded: they recur in every group, and their features with them."""
@@ -218,9 +219,19 @@ def _evaluate(
         return math.nan, f"{spec.against} image: {reference.reason}", None
     try:
         value = float(metric(prediction, reference))
-        note = metric.note(prediction, reference) if hasattr(metric, "note") else None
     except Exception as error:  # a metric may be anybody's code: what it raises costs this sample
         return math.nan, sample_reason(error), None
     if not math.isfinite(value):
         return math.nan, f"{spec.id} is {value} here", None
-    return value, None, note
+    return value, None, _note(spec, metric, prediction, reference)
+
+
+def _note(spec: MetricSpec, metric: Any, prediction: Frame, reference: Frame) -> str | None:
+    """The metric's note on a valid value; one that cannot be had says so, and the value stands."""
+    if not hasattr(metric, "note"):
+        return None
+    try:
+        found: str | None = metric.note(prediction, reference)
+    except Exception as error:  # as above
+        return f"{spec.id} has no note: {sample_reason(error)}"
+    return found

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avatarbench.errors import AvatarbenchError, Unscorable, reason_of
+from avatarbench.errors import Unscorable
 from avatarbench.metric import MetricSpec
 from avatarbench.metrics.engine import FeatureEngine
 from avatarbench.metrics.features import Frame, Missing
+from avatarbench.metrics.reasons import sample_reason
 
 if TYPE_CHECKING:
     from avatarbench.metrics.scorer import LazyImage
@@ -38,13 +39,6 @@ class SetResult:
     skipped: dict[str, str]
 
 
-def sample_reason(error: Exception) -> str:
-    """Why a metric has no value. Our own errors other than Unscorable (weights that are gone) are raised again."""
-    if isinstance(error, AvatarbenchError) and not isinstance(error, Unscorable):
-        raise error
-    return reason_of(error)
-
-
 class SetScores:
     """The features that one set metric has seen, by frame digest."""
 
@@ -54,6 +48,7 @@ class SetScores:
         self._engine = engine
         self._batch = batch
         self._features: dict[str, NDArray[np.float32] | str] = {}
+        self._width: int | None = None
         self._reference: tuple[tuple[str, ...], Any] | None = None
 
     def keep(self, frame: Frame) -> None:
@@ -61,9 +56,23 @@ class SetScores:
         if frame.digest in self._features or not all(frame.has(name) for name in self._spec.extractors):
             return
         try:
-            self._features[frame.digest] = np.asarray(self._metric.features(frame), np.float32)
+            features = np.asarray(self._metric.features(frame), np.float32)
         except Exception as error:  # a metric may be anybody's code
             self._features[frame.digest] = sample_reason(error)
+        else:
+            self._features[frame.digest] = self._fault(features) or features
+
+    def _fault(self, features: NDArray[np.float32]) -> str | None:
+        """Why one frame's features cannot stand beside the others', or None. The first good ones set the length."""
+        if features.ndim != 1 or features.size == 0:
+            return f"{self._spec.id}: the features have the shape {features.shape}, expected (D,)"
+        if self._width not in (None, len(features)):
+            return f"{self._spec.id}: {len(features)} features, the frames before have {self._width}"
+        bad = np.flatnonzero(~np.isfinite(features))
+        if bad.size:
+            return f"{self._spec.id}: feature {bad[0]} of {len(features)} is {features[bad[0]]}"
+        self._width = len(features)
+        return None
 
     def value(
         self, predictions: Iterable[LazyImage], references: Iterable[LazyImage], digests: Mapping[str, str], load: Load

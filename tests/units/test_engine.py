@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from avatarbench.errors import AvatarbenchError, UnknownNameError, Unscorable
+from avatarbench.errors import AssetError, AvatarbenchError, UnknownNameError, Unscorable
 from avatarbench.metrics import engine as engine_module
 from avatarbench.metrics.cache import FeatureCache
 from avatarbench.metrics.engine import FeatureEngine, load_extractor
-from avatarbench.metrics.features import Frame
+from avatarbench.metrics.features import Features, Frame
+from avatarbench.metrics.reasons import out_of_memory
 from tests.units import fake_extractors
 from tests.units.fake_extractors import PASSES
 
@@ -69,6 +72,106 @@ def test_a_frame_without_features_says_why_from_the_cache_too() -> None:
     assert PASSES.total() == 1
 
 
+def test_a_changed_extractor_below_makes_those_above_it_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = FeatureCache(None)
+    FeatureEngine(["contrast"], cache).extract([frame(10)], {"contrast": False})
+    monkeypatch.setattr(fake_extractors.Brightness, "fingerprint", "brightness-2")
+    FeatureEngine(["contrast"], cache).extract([frame(10)], {"contrast": False})
+    assert PASSES["contrast", frame(10).digest] == 2
+
+
+@pytest.mark.parametrize("extractor", ["dlib", "arcface", "6drepnet360"])
+def test_another_landmarker_makes_what_rests_on_its_landmarks_run_again(
+    extractor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from avatarbench.metrics.face import FaceLandmarker
+
+    monkeypatch.setattr(engine_module, "load_extractor", load_extractor)
+    before = FeatureEngine([extractor], FeatureCache(None))._key(extractor)
+    assert FeatureEngine([extractor], FeatureCache(None))._key(extractor) == before
+    monkeypatch.setattr(FaceLandmarker, "fingerprint", "another model file")
+    assert FeatureEngine([extractor], FeatureCache(None))._key(extractor) != before
+
+
+def test_one_kind_of_device_never_serves_another_but_its_numbers_share() -> None:
+    cache = FeatureCache(None)
+    for device, passes in (("cuda:0", 1), ("cuda:1", 1), ("cpu", 2), ("cpu:0", 2)):
+        FeatureEngine(["brightness"], cache, device).extract([frame(10)], {"brightness": False})
+        assert PASSES.total() == passes, device
+
+
+def test_asking_for_activations_that_do_not_exist_leaves_the_cache_in_use() -> None:
+    cache = FeatureCache(None)
+    for _ in range(2):
+        FeatureEngine(["contrast"], cache).extract([frame(10)], {"contrast": True})
+    assert PASSES["contrast", frame(10).digest] == 1
+
+
+def test_a_frame_known_to_have_no_features_is_not_asked_for_activations_again() -> None:
+    cache = FeatureCache(None)
+    for _ in range(2):
+        FeatureEngine(["brightness"], cache).extract([frame(0)], {"brightness": True})
+    assert PASSES.total() == 1
+
+
+def bright() -> Frame:
+    return Frame(np.full((4, 5, 3), 250, np.uint8))
+
+
+def test_an_exception_costs_the_frame_that_raises_it_and_is_never_cached(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = FeatureCache(None)
+    good, bad, other = frames = [frame(10), bright(), frame(30)]
+    FeatureEngine(["resting"], cache).extract(frames, {"resting": False})
+    assert "mean" in good["resting"]
+    assert "mean" in other["resting"]
+    with pytest.raises(Unscorable, match=r"^fragile: ZeroDivisionError: too bright$"):
+        bad["resting"]
+    monkeypatch.setattr(fake_extractors.Fragile, "_read", fake_extractors.Brightness._read)
+    again = bright()
+    FeatureEngine(["resting"], cache).extract([again], {"resting": False})
+    assert "mean" in again["resting"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AssetError("no weights"),
+        MemoryError("full"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_missing_weights_and_want_of_memory_stop_the_run(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fake_extractors.Fragile, "raises", error)
+    with pytest.raises(type(error), match=re.escape(str(error))):
+        FeatureEngine(["fragile"], FeatureCache(None)).extract([frame(10), bright()], {"fragile": False})
+
+
+def test_torch_says_that_a_cpu_is_out_of_memory_in_the_words_we_look_for() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("result", "reason"),
+    [([], "fragile: ValueError: 0 results for 1 frames"), ([{}], "fragile: ValueError: its features lack mean")],
+)
+def test_an_extractor_that_breaks_its_contract_is_named(
+    result: list[Features], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake_extractors.Fragile, "extract", lambda *_: result)
+    one = frame(10)
+    FeatureEngine(["fragile"], FeatureCache(None)).extract([one], {"fragile": False})
+    with pytest.raises(Unscorable, match=reason):
+        one["fragile"]
+
+
+def test_features_that_nobody_declared_are_named() -> None:
+    with pytest.raises(Unscorable, match="the metric did not declare the extractor 'face'"):
+        frame(1)["face"]
+
+
 def test_an_extractor_the_engine_was_not_made_for_is_named() -> None:
     with pytest.raises(UnknownNameError, match="contrast"):
         FeatureEngine(["brightness"], FeatureCache(None)).extract([frame(1)], {"contrast": False})
@@ -85,7 +188,17 @@ def test_every_registered_extractor_loads_and_keeps_the_contract() -> None:
     for entry in entry_points(group=engine_module.GROUP):
         extractor = load_extractor(entry.name)
         assert getattr(extractor, "id", None) == entry.name
-        assert isinstance(getattr(extractor, "kept", None), tuple)
+        for name in ("requires", "kept", "activations"):
+            assert isinstance(getattr(extractor, name, None), tuple), name
+
+
+def test_an_extractor_without_the_contracts_attributes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import EntryPoint, EntryPoints
+
+    incomplete = EntryPoint("mine", "collections:Counter", engine_module.GROUP)
+    monkeypatch.setattr(engine_module, "entry_points", lambda group: EntryPoints([incomplete]))
+    with pytest.raises(AvatarbenchError, match=r"'mine' .* lacks id, requires, kept, activations"):
+        load_extractor("mine")
 
 
 def test_a_broken_extractor_names_its_module(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,10 +57,13 @@ def groups(count: int, methods: int = 2) -> list[list[Item]]:
     return [[item(f"m{m}", n, 110 + n + 10 * m) for m in range(methods)] for n in range(count)]
 
 
-@pytest.mark.parametrize("batch", [1, 3, 8, 100])
-def test_values_come_in_order_and_do_not_depend_on_the_batch(batch: int) -> None:
-    scorer = Scorer([fakes.MEAN, fakes.PIXELS], FeatureCache(None), batch=batch)
-    found = list(scorer.score(groups(5)))
+def test_values_come_in_order_and_do_not_depend_on_the_batch() -> None:
+    found, *others = (
+        list(Scorer([fakes.MEAN, fakes.PIXELS], FeatureCache(None), batch=batch).score(groups(5)))
+        for batch in (1, 3, 8, 100)
+    )
+    for other in others:
+        assert other == found
     assert [[(s.sample, s.method, s.metric) for s in group] for group in found] == [
         [(str(n), m, metric) for m in ("m0", "m1") for metric in ("mean", "pixels")] for n in range(5)
     ]
@@ -131,6 +134,36 @@ def test_a_value_that_is_not_finite_becomes_a_reason() -> None:
 def test_a_metrics_note_stands_beside_the_value() -> None:
     score = score_one(Scorer([fakes.MEAN], FeatureCache(None)), item("m", 0, 100))
     assert (score.value, score.reason, score.note) == (0.0, None, "the same brightness")
+
+
+def test_a_note_that_raises_says_so_and_the_value_stands() -> None:
+    score = score_one(Scorer([fakes.BROKEN_NOTE], FeatureCache(None)), item("m", 0, 9))
+    assert (score.value, score.reason) == (1.5, None)
+    assert score.note == "broken-note has no note: ValueError: nothing to say"
+
+
+def test_a_metric_that_reads_what_it_did_not_declare_says_which() -> None:
+    score = score_one(Scorer([fakes.UNDECLARED], FeatureCache(None)), item("m", 0, 9))
+    assert score.reason == "the metric did not declare the extractor 'face'"
+
+
+def test_out_of_memory_stops_the_run() -> None:
+    with pytest.raises(MemoryError, match="no room for the pair"):
+        score_one(Scorer([fakes.EXHAUSTED], FeatureCache(None)), item("m", 0, 9))
+    with pytest.raises(MemoryError, match="no room for the statistics"):
+        Scorer([fakes.EXHAUSTED_SET], FeatureCache(None)).set_value("exhausted-set", [lazy("p", 5)], [lazy("r", 6)])
+
+
+def test_features_that_cannot_stand_beside_the_others_are_skipped_with_their_reasons() -> None:
+    ours = [lazy(f"p{level}", level) for level in (5, 6, 7, 8, 9)]
+    found = Scorer([fakes.UNEVEN], FeatureCache(None)).set_value("uneven", ours, [lazy("r", 6)])
+    assert found.keys == ["p5", "p6"]
+    assert found.skipped == {
+        "p7": "uneven: feature 1 of 3 is nan",
+        "p8": "uneven: 2 features, the frames before have 3",
+        "p9": "uneven: the features have the shape (1, 3), expected (D,)",
+    }
+    assert math.isfinite(found.value)
 
 
 def test_a_set_value_after_scoring_reads_no_image_again() -> None:
