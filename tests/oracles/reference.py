@@ -258,8 +258,25 @@ def inception_torch_fidelity(path: Path, images: Sequence[Image]) -> NDArray[np.
     return found.numpy()
 
 
+def resize_tensorflow_1(image: Image, size: int) -> NDArray[np.float64]:
+    """(size, size, 3) by TensorFlow 1's ``resize_bilinear`` (align_corners=False), written from its rule: an output
+    index looks at input index * old / new, with no offset of half a pixel, and the last row and column repeat."""
+    found = image.astype(np.float64)
+    for axis in (0, 1):
+        length = found.shape[axis]
+        source = np.arange(size) * length / size
+        low = source.astype(int)
+        part = (source - low).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+        first, second = (np.take(found, np.minimum(low + step, length - 1), axis) for step in (0, 1))
+        found = first + (second - first) * part
+    return found
+
+
 def inception_pytorch_fid(path: Path, images: Sequence[Image]) -> NDArray[np.float32]:
-    """(N, 2048) by pytorch-fid's network on 299 x 299 images, where its bilinear resize and TensorFlow's do nothing."""
+    """(N, 2048) by pytorch-fid's network from the same file, behind :func:`resize_tensorflow_1` to 299 x 299.
+
+    Its own scaling of [0, 1] is 2 x - 1: given x / 256 that is the TensorFlow graph's (x - 128) / 128.
+    """
     from pytorch_fid import inception
 
     original = inception.load_state_dict_from_url
@@ -269,7 +286,8 @@ def inception_pytorch_fid(path: Path, images: Sequence[Image]) -> NDArray[np.flo
     finally:
         inception.load_state_dict_from_url = original
     with torch.inference_mode():
-        (found,) = model(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255)
+        resized = np.stack([resize_tensorflow_1(image, 299) for image in images]).astype(np.float32)
+        (found,) = model(torch.from_numpy(resized).permute(0, 3, 1, 2) / 256)
     return found[:, :, 0, 0].numpy()
 
 

@@ -29,11 +29,11 @@ def test_features_equal_torch_fidelity_resize_included(weights: Path) -> None:
     np.testing.assert_allclose(ours(weights, images), theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
 
 
-def test_features_equal_pytorch_fid_where_nothing_is_resized(weights: Path) -> None:
-    images = [p for p, _ in reference.image_pairs(2, size=299)]
+def test_features_equal_pytorch_fid_at_its_own_size_and_behind_a_resize_written_from_the_rule(weights: Path) -> None:
+    (picture, _), *_ = reference.image_pairs(1, size=340)
+    images = [picture[:height, :width] for height, width in ((299, 299), (128, 170), (340, 300))]
     theirs = reference.inception_pytorch_fid(weights, images)
-    # pytorch-fid scales to [-1, 1] by 2 x / 255 - 1, TensorFlow's graph by (x - 128) / 128: undone by the tolerance.
-    np.testing.assert_allclose(ours(weights, images), theirs, atol=0.02 * np.abs(theirs).max())
+    np.testing.assert_allclose(ours(weights, images), theirs, rtol=1e-5, atol=1e-5 * np.abs(theirs).max())
 
 
 @pytest.mark.parametrize("count", [6, 40])
