@@ -22,9 +22,15 @@ class Frames:
         self.size = size
         self._clip = Video(assets.pull("driving-clip"))
         self._astronaut: Picture = astronaut()
+        self._last: tuple[int, Picture] | None = None
 
     def target(self, index: int) -> Picture:
         """(size, size, 3) uint8. All differ: a second round through the clip is mirrored or dimmed."""
+        if self._last is None or self._last[0] != index:  # reading one frame of a video twice costs a seek
+            self._last = index, self._make(index)
+        return self._last[1]
+
+    def _make(self, index: int) -> Picture:
         turn, place = divmod(index, len(self._clip))
         picture = self._astronaut if index % 12 == 11 else self._clip.read(place)
         found = apply(picture, square_crop(picture.shape), self.size)
