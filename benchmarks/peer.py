@@ -26,10 +26,17 @@ EYES_AND_NOSE = (263, 362, 33, 133, 2)
 class Peer:
     """Values of the full offline suite, metric by metric; ``fd-vgg`` at the end, from the features collected."""
 
-    def __init__(self) -> None:
-        self.alex = reference.lpips_package("alex")
-        self.vgg = reference.lpips_package("vgg")
-        self.trunk = reference.torchvision_vgg()
+    def __init__(self, channels_last: bool = False) -> None:
+        self.layout = "channels-last" if channels_last else "contiguous NCHW"
+        self._format = torch.channels_last if channels_last else torch.contiguous_format
+        self.alex, self.vgg, self.trunk = (
+            network.to(memory_format=self._format)
+            for network in (
+                reference.lpips_package("alex"),
+                reference.lpips_package("vgg"),
+                reference.torchvision_vgg(),
+            )
+        )
         self.landmarker = FaceLandmarker.create_from_options(
             FaceLandmarkerOptions(
                 base_options=BaseOptions(model_asset_path=str(assets.pull("face-landmarker"))),
@@ -43,10 +50,11 @@ class Peer:
 
     def score(self, prediction: Picture, target: Picture) -> dict[str, float]:
         """One pair under every pair metric; NaN where a face is missing."""
-        self.features.append((reference.vgg_pooled(self.trunk, prediction), reference.vgg_pooled(self.trunk, target)))
+        pooled = [reference.vgg_pooled(self.trunk, image, self._format) for image in (prediction, target)]
+        self.features.append((pooled[0], pooled[1]))
         with torch.inference_mode():
             perceptual = {
-                name: model(reference.lpips_input(prediction), reference.lpips_input(target)).item()
+                name: model(self._input(prediction), self._input(target)).item()
                 for name, model in (("lpips-alex", self.alex), ("lpips-vgg", self.vgg))
             }
         return {
@@ -58,6 +66,9 @@ class Peer:
             "aed-mediapipe": self._expression(prediction, target),
             "csim-dlib": self._identity(prediction, target),
         }
+
+    def _input(self, image: Picture) -> torch.Tensor:
+        return reference.lpips_input(image).contiguous(memory_format=self._format)
 
     def frechet(self) -> float:
         """``fd-vgg`` of all pairs so far."""

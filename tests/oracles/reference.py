@@ -144,13 +144,16 @@ def lpips_input(image: Image) -> torch.Tensor:
     return lpips.im2tensor(image)
 
 
-def vgg_pooled(model: torch.nn.Module, image: Image) -> NDArray[np.float32]:
+def vgg_pooled(
+    model: torch.nn.Module, image: Image, layout: torch.memory_format = torch.contiguous_format
+) -> NDArray[np.float32]:
     """(512,) of torchvision's ``vgg16().features[:30]`` under torchvision's ImageNet normalisation."""
     from torchvision.transforms.functional import normalize, to_tensor
 
     mean, deviation = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
     with torch.inference_mode():
-        return model(normalize(to_tensor(image), mean, deviation)[None]).mean(dim=(2, 3))[0].numpy()
+        batch = normalize(to_tensor(image), mean, deviation)[None].contiguous(memory_format=layout)
+        return model(batch).mean(dim=(2, 3))[0].numpy()
 
 
 def torchvision_vgg() -> torch.nn.Module:
