@@ -112,7 +112,8 @@ def test_method_that_cannot_run_here_is_refused_before_any_work(cli: Cli, tmp_pa
 
 def test_missing_weights_without_network_are_all_listed_before_any_work(cli: Cli, tmp_path: Path) -> None:
     offline = {"AVATARBENCH_OFFLINE": "1"}
-    done = cli("run", "-m", "source-copy", "-p", "clip-self", "--metric", "fid", "--metric", "clip", env=offline)
+    metrics = ("--metric", "psnr", "--metric", "fid", "--metric", "clip")
+    done = cli("run", "-m", "source-copy", "-p", "clip-self", *metrics, env=offline)
     fails(done, 2, "inception-2015", "open-clip", "--skip-missing")
     assert not list(tmp_path.glob("runs/*"))
     nothing = {**offline, "AVATARBENCH_CACHE": str(tmp_path / "cache"), "AVATARBENCH_ASSETS": ""}

@@ -64,7 +64,7 @@ FAULTS = {
     "exit": "SystemExit: 5",
     "flat": "ZeroDivisionError: division by zero",
     "raise": "RuntimeError: the plugin gave up",
-    "nan": "NaN or infinite values",
+    "undefined": "NaN or infinite values",
     "size": "shape (255, 256, 3)",
     "dtype": "dtype int64",
     "range": "outside [0, 1]",

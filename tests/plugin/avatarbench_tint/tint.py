@@ -27,7 +27,7 @@ class TintAvatar:
                 raise SystemExit(5)
             case "raise":
                 raise RuntimeError("the plugin gave up")
-            case "nan":
+            case "undefined":
                 return np.full(image.shape, np.nan, np.float32)
             case "size":
                 return image[:-1]
