@@ -38,7 +38,9 @@ def run(
     stride: Annotated[int | None, typer.Option(help="Every n-th driver frame.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the square frames, pixels (256, 512).")] = None,
     portraits: Annotated[Path | None, typer.Option(help="Your portraits: a folder or one image.")] = None,
-    clip: Annotated[Path | None, typer.Option(help="Your driving video, a folder of its frames, or a folder of videos.")] = None,
+    clip: Annotated[
+        Path | None, typer.Option(help="Your driving video, its frames in a folder, or a folder of videos.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
     skip_missing: Annotated[
