@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+# Two workers share two cores; torch's threads of both would wait for each other. Set before anything imports torch.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parents[1]
 Done = subprocess.CompletedProcess[str]
 Cli = Callable[..., Done]
