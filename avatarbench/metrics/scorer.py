@@ -17,11 +17,15 @@ from avatarbench.metric import Against, MetricSpec
 from avatarbench.metrics.cache import FeatureCache
 from avatarbench.metrics.engine import FeatureEngine
 from avatarbench.metrics.features import Frame, Missing
+from avatarbench.metrics.heap import return_free_memory
 from avatarbench.metrics.reasons import sample_reason
 from avatarbench.metrics.set_scores import SetResult, SetScores
 
 RECENT = 32
 """Portraits kept decoded: they recur in every group, and their features with them."""
+
+RETURN_EVERY = 64
+"""Predictions after which freed memory goes back to the system."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class Scorer:
             spec.id: SetScores(spec, _build(spec), self._engine, self._batch) for spec in metrics if spec.kind == "set"
         }
         self._digests: dict[str, str] = {}
+        self._unreturned = 0
         self._recent: OrderedDict[str, Frame] = OrderedDict()
         set_needs: dict[str, bool] = {n: False for s in metrics if s.kind == "set" for n in s.extractors}
         self._needs: dict[Against, dict[str, bool]] = {"target": dict(set_needs)} if set_needs else {}
@@ -126,6 +131,10 @@ class Scorer:
             scores += [self._score_item(i, p, references) for i, p in zip(part, predictions, strict=True)]
             self._engine.release([frame for frame in frames if frame.digest not in held])
         self._engine.release(list(held.values()))
+        self._unreturned += len(items)
+        if self._unreturned >= RETURN_EVERY:
+            self._unreturned = 0
+            return_free_memory()
         remaining = iter(scores)
         for group in groups:
             yield [score for _ in group for score in next(remaining)]

@@ -64,7 +64,7 @@ class Ssim:
             raise Unscorable(f"image is {width}x{height}, SSIM's window needs {WINDOW} pixels a side")
         with torch.inference_mode():
             # Variances do not see a shift; centring the grey levels keeps float32 squares small before they cancel.
-            x, y = (torch.from_numpy(f.image).permute(2, 0, 1).float() - 128 for f in (prediction, reference))
+            x, y = (torch.tensor(f.image).permute(2, 0, 1).float() - 128 for f in (prediction, reference))
             mean = _filter(torch.stack((x, y, x * x + y * y, x * y)))
             mx, my = mean[0], mean[1]
             variances = mean[2] - mx * mx - my * my
