@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +33,7 @@ EPSILON = 1e-10
 LEAST_SIDE = 32
 
 
-class Trunk:
+class Trunk(ABC):
     """A torchvision ``features`` stack cut at ``taps`` (layer indices, in order).
 
     With activations a frame gets ``units``: per tap (h * w, C) float32, each row divided by its norm + 1e-10, which is
@@ -52,9 +53,9 @@ class Trunk:
         self.device = device
         self.weights = Weights(self.asset, weights)
 
+    @abstractmethod
     def features(self) -> nn.Sequential:
         """The untrained torchvision layers."""
-        raise NotImplementedError
 
     @cached_property
     def fingerprint(self) -> str:
