@@ -1,0 +1,158 @@
+"""The CPU renderer: one autograd function over the compiled kernels, camera by camera."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avatarbench.gaussians import cpu_project, cpu_raster
+
+
+class RasteriseCpu(torch.autograd.Function):
+    """(B, H, W, C) features, (B, H, W) transmittance and (B, H, W) expected depth sums of a cloud seen by B cameras.
+
+    Inputs as :func:`avatarbench.gaussians.render.rasterise` documents them; ``features`` (N, C) or (B, N, C),
+    ``shift`` (B, N, 2) pixels added to the projected means (zeros, to read their gradient). Gradients for everything
+    but the intrinsics.
+    """
+
+    @staticmethod
+    def forward(
+        context: Any,
+        means: Tensor,
+        quaternions: Tensor,
+        scales: Tensor,
+        opacities: Tensor,
+        features: Tensor,
+        views: Tensor,
+        intrinsics: Tensor,
+        shift: Tensor,
+        width: int,
+        height: int,
+        near: float,
+        far: float,
+        eps2d: float,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        arrays = [t.detach().contiguous().numpy() for t in (means, quaternions, scales, opacities)]
+        cameras, dtype = len(views), arrays[0].dtype
+        channels = features.shape[-1]
+        out = np.empty((cameras, height, width, channels + 1), dtype)
+        transmittance = np.empty((cameras, height, width), dtype)
+        last = np.empty((cameras, height, width), np.int64)
+        radii = np.zeros((cameras, len(arrays[0])), np.int32)
+        saved = []
+        for camera in range(cameras):
+            view, k = views[camera].detach().numpy(), intrinsics[camera].detach().numpy()
+            moved = shift[camera].detach().contiguous().numpy()
+            means2d, conics, depths, box = cpu_project.empty_projection(len(arrays[0]), dtype)
+            cpu_project.project(*arrays, view, k, width, height, near, far, eps2d, moved, means2d, conics, depths, box)
+            tiles_x, tiles_y = -(-width // cpu_raster.TILE), -(-height // cpu_raster.TILE)
+            starts, ids, slots, first = cpu_raster.bin_tiles(
+                cpu_raster.depth_order(depths), box, tiles_x, tiles_x * tiles_y
+            )
+            values = _with_depth(features, camera, depths)
+            cpu_raster.composite(
+                starts,
+                ids,
+                means2d,
+                conics,
+                arrays[3],
+                values,
+                box,
+                width,
+                height,
+                out[camera],
+                transmittance[camera],
+                last[camera],
+            )
+            radii[camera] = np.maximum(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1]) / 2
+            saved.append((means2d, conics, box, starts, ids, slots, first, values))
+        context.save_for_backward(means, quaternions, scales, opacities, features, views, intrinsics)
+        context.kept = saved, transmittance, last
+        context.size = width, height
+        radii_out = torch.from_numpy(radii)
+        context.mark_non_differentiable(radii_out)
+        return (
+            torch.from_numpy(out[..., :channels]),
+            torch.from_numpy(transmittance.copy()),
+            torch.from_numpy(out[..., channels]),
+            radii_out,
+        )
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(context: Any, g_features: Tensor, g_transmittance: Tensor, g_depth: Tensor, _: Any) -> Any:
+        means, quaternions, scales, opacities, features, views, intrinsics = context.saved_tensors
+        arrays = [t.detach().contiguous().numpy() for t in (means, quaternions, scales, opacities)]
+        saved, transmittance, last = context.kept
+        width, height = context.size
+        count, dtype = len(arrays[0]), arrays[0].dtype
+        g_means, g_quaternions = np.zeros((count, 3), dtype), np.zeros((count, 4), dtype)
+        g_scales, g_opacities = np.zeros((count, 3), dtype), np.zeros(count, dtype)
+        g_values = np.zeros(features.shape, dtype)
+        g_views, g_shift = np.zeros(views.shape, dtype), np.zeros((len(views), count, 2), dtype)
+        g_out = torch.cat([g_features, g_depth[..., None]], -1).contiguous().numpy()
+        for camera, (means2d, conics, box, starts, ids, slots, first, values) in enumerate(saved):
+            rows = np.empty((len(ids), 6 + values.shape[1]), dtype)
+            cpu_raster.composite_backward(
+                starts,
+                ids,
+                slots,
+                means2d,
+                conics,
+                arrays[3],
+                values,
+                box,
+                width,
+                height,
+                transmittance[camera].copy(),
+                last[camera],
+                g_out[camera],
+                g_transmittance[camera].contiguous().numpy(),
+                np.zeros((height, width), dtype),
+                rows,
+            )
+            total = np.zeros((count, rows.shape[1]), dtype)
+            cpu_raster.sum_rows(first, rows, total)
+            g_view = np.zeros((count, 12), dtype)
+            view, k = views[camera].detach().numpy(), intrinsics[camera].detach().numpy()
+            cpu_project.project_backward(
+                *arrays[:3],
+                view,
+                k,
+                width,
+                height,
+                conics,
+                box,
+                total[:, :2],
+                total[:, 2:5],
+                total[:, -1],
+                g_means,
+                g_quaternions,
+                g_scales,
+                g_view,
+            )
+            g_shift[camera] = total[:, :2]
+            g_opacities += total[:, 5]
+            g_views[camera, :3] = g_view.sum(0).reshape(3, 4)
+            if features.ndim == 3:
+                g_values[camera] = total[:, 6:-1]
+            else:
+                g_values += total[:, 6:-1]
+        found = (g_means, g_quaternions, g_scales, g_opacities, g_values, g_views)
+        return (*map(torch.from_numpy, found), None, torch.from_numpy(g_shift), *[None] * 5)
+
+
+def _with_depth(features: Tensor, camera: int, depths: np.ndarray) -> np.ndarray:
+    """(N, C + 1): a camera's features with the depth as the last channel."""
+    values = (features[camera] if features.ndim == 3 else features).detach().numpy()
+    return np.concatenate([values, depths[:, None]], 1, dtype=depths.dtype)
+
+
+def rasterise_cpu(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Features, transmittance, depth sums and radii: :class:`RasteriseCpu` for what :mod:`.render` passes."""
+    found: tuple[Tensor, Tensor, Tensor, Tensor] = RasteriseCpu.apply(*arguments)
+    return found

@@ -1,0 +1,135 @@
+"""Clouds on disk: PLY in the layout that splat viewers and trainers share, and a compact .npz that loses nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from plyfile import PlyData, PlyElement, PlyParseError
+
+from avatarbench.errors import DataError
+from avatarbench.files import writing
+from avatarbench.gaussians.cloud import Cloud
+from avatarbench.gaussians.harmonics import CONSTANT, count_of, degree_of
+
+RGB = "avatarbench colours: rgb"
+OPACITY_LEAST = 1e-6
+"""The layout stores logits: an opacity of 0 or 1 comes back as this much off it."""
+
+_BASE = ("x", "y", "z", "opacity", *(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4)))
+
+
+def write_ply(cloud: Cloud, path: Path) -> None:
+    """Binary PLY as Kerbl et al.'s code writes it: positions, zero normals, harmonics, logit opacity, log scales, w x
+    y z.
+
+    Harmonics stand channel by channel. Bindings go into an extra ``int`` property that viewers skip. Raises DataError
+    for a cloud that cannot be rendered, OSError.
+    """
+    cloud = cloud.detach().to("cpu").check()
+    harmonic = cloud.colours if cloud.degree is not None else ((cloud.colours - 0.5) / CONSTANT)[:, None]
+    rest = harmonic[:, 1:].transpose(1, 2).flatten(1)
+    opacity = cloud.opacities.clamp(OPACITY_LEAST, 1 - OPACITY_LEAST)
+    columns = {
+        **_named(("x", "y", "z"), cloud.means),
+        **_named(("nx", "ny", "nz"), torch.zeros_like(cloud.means)),
+        **_named([f"f_dc_{i}" for i in range(3)], harmonic[:, 0]),
+        **_named([f"f_rest_{i}" for i in range(rest.shape[1])], rest),
+        "opacity": torch.logit(opacity),
+        **_named([f"scale_{i}" for i in range(3)], cloud.scales.log()),
+        **_named([f"rot_{i}" for i in range(4)], torch.nn.functional.normalize(cloud.quaternions, dim=-1)),
+    }
+    kinds: list[tuple[str, str]] = [(name, "<f4") for name in columns]
+    if cloud.bindings is not None:
+        columns["binding"] = cloud.bindings
+        kinds.append(("binding", "<i4"))
+    table = np.empty(len(cloud), dtype=kinds)
+    for name, column in columns.items():
+        table[name] = column.numpy()
+    comments = [RGB] if cloud.degree is None else []
+    with writing(path) as temporary, temporary.open("wb") as stream:
+        PlyData([PlyElement.describe(table, "vertex")], byte_order="<", comments=comments).write(stream)
+
+
+def read_ply(path: Path) -> Cloud:
+    """A cloud from a PLY of that layout, ours or another program's; float32.
+
+    Raises DataError naming the file and what is wrong: no PLY, cut short, a property missing, values that cannot be
+    rendered.
+    """
+    try:
+        data = PlyData.read(str(path), mmap=False)
+        table = data["vertex"].data
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist: check the path.") from error
+    except KeyError as error:
+        raise DataError(f"{path} is a PLY without vertices: it holds no Gaussians.") from error
+    except (PlyParseError, OSError, ValueError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as a PLY: {error}.") from error
+    names = table.dtype.names or ()
+    missing = [name for name in (*_BASE, *(f"f_dc_{i}" for i in range(3))) if name not in names]
+    if missing:
+        raise DataError(f"{path} is a PLY, but not of Gaussians: it has no {', '.join(missing)}.")
+    rest = sum(name.startswith("f_rest_") for name in names)
+    try:
+        degree_of(1 + rest // 3)
+        harmonic = np.stack([table[f"f_dc_{i}"] for i in range(3)], 1)[:, None].astype(np.float32)
+        if rest:
+            tail = np.stack([table[f"f_rest_{i}"] for i in range(rest)], 1).astype(np.float32)
+            harmonic = np.concatenate([harmonic, tail.reshape(len(table), 3, rest // 3).transpose(0, 2, 1)], 1)
+    except ValueError as error:
+        raise DataError(f"{path} has {rest} f_rest properties; a degree has {_rest_counts()}.") from error
+    colours = torch.from_numpy(harmonic)
+    if RGB in data.comments and not rest:
+        colours = colours[:, 0] * CONSTANT + 0.5
+    cloud = Cloud(
+        means=_columns(table, ("x", "y", "z")),
+        quaternions=_columns(table, [f"rot_{i}" for i in range(4)]),
+        scales=_columns(table, [f"scale_{i}" for i in range(3)]).exp(),
+        opacities=torch.sigmoid(_columns(table, ("opacity",))[:, 0]),
+        colours=colours,
+        bindings=torch.from_numpy(table["binding"].astype(np.int64)) if "binding" in names else None,
+    )
+    return _checked(cloud, path)
+
+
+def write_npz(cloud: Cloud, path: Path) -> None:
+    """The cloud's own arrays, compressed, in float32. Raises DataError for one that cannot be rendered, OSError."""
+    cloud = cloud.detach().to("cpu").check()
+    arrays = {name: value.numpy() for name, value in vars(cloud).items() if value is not None}
+    with writing(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)
+
+
+def read_npz(path: Path) -> Cloud:
+    """What :func:`write_npz` wrote. Raises DataError naming the file and what is wrong."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: torch.from_numpy(file[name]) for name in file.files}
+        cloud = Cloud(**arrays)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist: check the path.") from error
+    except (OSError, ValueError, TypeError, EOFError) as error:
+        raise DataError(f"{path} cannot be read as a cloud: {error}.") from error
+    return _checked(cloud, path)
+
+
+def _checked(cloud: Cloud, path: Path) -> Cloud:
+    try:
+        return cloud.check()
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _named(names: tuple[str, ...] | list[str], values: torch.Tensor) -> dict[str, torch.Tensor]:
+    return dict(zip(names, values.unbind(1), strict=True))
+
+
+def _columns(table: NDArray[np.void], names: tuple[str, ...] | list[str]) -> torch.Tensor:
+    return torch.from_numpy(np.stack([table[name] for name in names], 1).astype(np.float32))
+
+
+def _rest_counts() -> str:
+    return ", ".join(str(3 * (count_of(degree) - 1)) for degree in range(4))
