@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -111,7 +112,7 @@ def read_npz(path: Path) -> Cloud:
         cloud = Cloud(**arrays)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist: check the path.") from error
-    except (OSError, ValueError, TypeError, EOFError) as error:
+    except (OSError, ValueError, TypeError, EOFError, BadZipFile) as error:
         raise DataError(f"{path} cannot be read as a cloud: {error}.") from error
     return _checked(cloud, path)
 
