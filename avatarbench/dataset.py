@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from avatarbench.method import Camera
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,8 @@ class DatasetSpec:
     """All that can be said of a dataset without importing its reader.
 
     ``factory`` is ``"package.module:callable"``, called with ``root`` (the user's path or None for the embedded data)
-    and returning a :class:`Dataset`. ``option`` is the CLI flag that sets ``root``.
+    and returning a :class:`Dataset`. ``option`` is the CLI flag that sets ``root``. ``family`` is what
+    ``MethodSpec.trained_on`` names: subsets and resized copies of one data set share it; empty means the id.
     """
 
     id: str
@@ -27,10 +30,15 @@ class DatasetSpec:
     factory: str
     assets: tuple[str, ...] = ()
     option: str = ""
+    family: str = ""
 
 
 class Dataset(Protocol):
-    """Sequences of frames. A still image is a sequence of one frame. Reading forward in a video is cheap."""
+    """Sequences of frames. A still image is a sequence of one frame. Reading forward in a video is cheap.
+
+    A dataset that knows more also has some of ``identity``, ``camera``, ``mask`` and ``frame_number``, with the
+    arguments and results of :func:`identity_of`, :func:`camera_of`, :func:`mask_of` and :func:`frame_number_of`.
+    """
 
     def sequences(self) -> Sequence[str]:
         """Names, sorted, unique, free of path separators."""
@@ -51,3 +59,31 @@ class Dataset(Protocol):
     def notes(self, sequence: str) -> Sequence[str]:
         """Conversions that reading made, e.g. ``"grey-scale to RGB"``; shown and recorded, never silent."""
         ...
+
+
+def identity_of(dataset: Dataset, sequence: str) -> str:
+    """Who is seen: sequences of one person give one name. Without ``identity``, every sequence is a person."""
+    return _ask(dataset, "identity", sequence, sequence)
+
+
+def camera_of(dataset: Dataset, sequence: str) -> Camera | None:
+    """The calibrated camera in pixels of the frames as :meth:`Dataset.read` gives them; None where there is none.
+
+    Raises DataError for a calibration that is damaged or of another camera.
+    """
+    return _ask(dataset, "camera", None, sequence)
+
+
+def mask_of(dataset: Dataset, sequence: str, index: int) -> NDArray[np.float32] | None:
+    """The foreground, (H, W) float32 in [0, 1], of the frame's size; None where there is none. Raises DataError."""
+    return _ask(dataset, "mask", None, sequence, index)
+
+
+def frame_number_of(dataset: Dataset, sequence: str, index: int) -> int:
+    """The time step that a frame shows: equal in sequences that were taken together. Without it, the index."""
+    return _ask(dataset, "frame_number", index, sequence, index)
+
+
+def _ask(dataset: Dataset, name: str, default: Any, *arguments: Any) -> Any:
+    method = getattr(dataset, name, None)
+    return default if method is None else method(*arguments)
