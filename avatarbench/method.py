@@ -111,7 +111,8 @@ class Motion:
     """One driving frame. ``image``: the driver, (H, W, 3) uint8 sRGB, in the protocol's frame.
 
     Only what the method's ``needs`` declare is filled in; ``target`` is None unless the method needs it and the
-    protocol has it. ``index`` counts the frames of one sequence from 0, in temporal order.
+    protocol has it. ``camera`` is the one that the driver's frame was taken with, in pixels of ``image``. ``index``
+    counts the frames of one driver sequence from 0, in temporal order.
     """
 
     id: str

@@ -16,12 +16,17 @@ FRAMES = "frames"
 
 @dataclass(frozen=True)
 class Selection:
-    """Frames of a dataset: ``start``, ``start + stride``, ... of every sequence; at most ``limit`` a sequence."""
+    """Frames of a dataset: ``start``, ``start + stride``, ... of every sequence; at most ``limit`` a sequence.
+
+    ``sequences`` are patterns of names (``*``, ``?``, ``[...]``, case counts), of which one has to match; none means
+    every sequence.
+    """
 
     dataset: str
     start: int = 0
     stride: int = 1
     limit: int | None = None
+    sequences: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,16 @@ class ImageContract:
 class ProtocolSpec:
     """A protocol as data. ``provides`` is matched against ``MethodSpec.needs`` before anything is rendered.
 
-    ``reference`` names the real frames that set metrics compare with: ``targets`` (self) or ``identity`` (all real
-    frames of the source identities in the split; cross).
+    ``self`` pairs a source with the drivers of its own identity, ``cross`` with those of every other; the source frame
+    itself drives nobody.
+
+    ``reference`` names the real frames that set metrics compare with: ``targets``, or ``identity``: the frames of the
+    source identities in ``references``, without which the sources' own sequences serve.
+
+    ``truth`` names the sequence that holds the true frames of cross-reenactment, at the driver's index, e.g.
+    ``"{source}_{sequence}-AS-{driver}_{camera}"``: ``source`` and ``driver`` are identities; ``sequence`` and ``camera``
+    are cut out of the driver sequence's name at its first and last underscore. ``manifest`` is where the resolved pairs
+    ship, ``"package:path"``.
     """
 
     id: str
@@ -57,7 +70,16 @@ class ProtocolSpec:
     provides: tuple[Need, ...]
     image: ImageContract = ImageContract()
     reference: Literal["targets", "identity"] = "targets"
+    references: Selection | None = None
+    truth: str = ""
+    manifest: str = ""
     notes: str = ""
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Ids of the datasets that it reads, each once."""
+        selections = (self.sources, self.drivers, *((self.references,) if self.references else ()))
+        return tuple(dict.fromkeys(s.dataset for s in selections))
 
 
 @dataclass(frozen=True)

@@ -34,12 +34,18 @@ def run(
     metric: Annotated[
         list[str] | None, typer.Option(help="Metric id; default: the protocol's. May be repeated.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="At most this many driver frames a sequence.")] = None,
+    sources: Annotated[int | None, typer.Option(help="At most this many sources.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="At most this many driver frames a source, from its driver sequences in turn.")
+    ] = None,
     stride: Annotated[int | None, typer.Option(help="Every n-th driver frame.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the square frames, pixels (256, 512).")] = None,
     portraits: Annotated[Path | None, typer.Option(help="Your portraits: a folder or one image.")] = None,
     clip: Annotated[
         Path | None, typer.Option(help="Your driving video, its frames in a folder, or a folder of videos.")
+    ] = None,
+    openheads: Annotated[
+        Path | None, typer.Option(help="Your generated OpenHeads folder, instead of the test split.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
@@ -54,23 +60,17 @@ def run(
     \b
     avatarbench run -m face-warp -p portrait-cross
     avatarbench run -m face-warp -m source-copy -p clip-self --limit 20 --skip-missing
+    avatarbench run -m face-warp -p openheads-self -p openheads-cross-gt --sources 3 --limit 8
     avatarbench run -m face-warp -p portrait-cross --portraits me/ --clip talk.mp4 --size 512
     avatarbench run -m face-warp -p portrait-cross batch=4 frames.start=100
     avatarbench run --resume last
     """
     signal.signal(signal.SIGTERM, _interrupt)
-    given = (overrides, method, protocol, metric, limit, stride, size, portraits, clip, device, seed, skip_missing)
-    if resume is not None:
-        if any(value is not None and value != [] for value in given):
-            raise UsageError("--resume takes its configuration from the run: give no other option but --out.")
-        from avatarbench.run.prepare import reopen
-
-        folder = find_run(resume, out)
-        _execute([(folder, *reopen(folder))])
-        return
+    roots = {"portraits": portraits, "clip": clip, "openheads": openheads}
     flags = {
         "methods": method,
         "metrics": metric,
+        "sources.limit": sources,
         "frames.limit": limit,
         "frames.stride": stride,
         "image.size": size,
@@ -78,9 +78,18 @@ def run(
         "seed": seed,
         "skip_missing": skip_missing,
     }
+    if resume is not None:
+        given = (overrides, protocol, *flags.values(), *roots.values())
+        if any(value is not None and value != [] for value in given):
+            raise UsageError("--resume takes its configuration from the run: give no other option but --out.")
+        from avatarbench.run.prepare import reopen
+
+        folder = find_run(resume, out)
+        _execute([(folder, *reopen(folder))])
+        return
     from avatarbench.run.prepare import prepare_all, start
 
-    configs = _configs(flags, {"portraits": portraits, "clip": clip}, protocol, overrides or [])
+    configs = _configs(flags, roots, protocol, overrides or [])
     prepared = prepare_all(configs)
     command = ["avatarbench", *sys.argv[1:]]
     started = [start(one, out, command) for one in prepared]
@@ -105,7 +114,7 @@ def _configs(
         except UsageError as error:
             errors += [line for line in str(error).splitlines() if line not in errors]
             continue
-        reads = {spec.sources.dataset, spec.drivers.dataset}
+        reads = set(spec.datasets)
         used |= reads
         config.data |= {
             name: str(path.expanduser().absolute())

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from avatarbench.method import Camera
+
 
 @dataclass(frozen=True)
 class Crop:
@@ -56,3 +58,19 @@ def apply(image: NDArray[np.uint8], crop: Crop, size: int) -> NDArray[np.uint8]:
     box = (crop.x, crop.y, crop.x + crop.side, crop.y + crop.side)
     resized = Image.fromarray(np.ascontiguousarray(image)).resize((size, size), Image.Resampling.LANCZOS, box=box)
     return np.array(resized)
+
+
+def apply_mask(mask: NDArray[np.float32], crop: Crop, size: int) -> NDArray[np.float32]:
+    """The square of an (H, W) float32 mask as (size, size) in [0, 1], by the resampling that the image gets."""
+    box = (crop.x, crop.y, crop.x + crop.side, crop.y + crop.side)
+    whole = Image.fromarray(np.ascontiguousarray(mask, np.float32))
+    resized = np.asarray(whole.resize((size, size), Image.Resampling.LANCZOS, box=box), np.float32)
+    return np.clip(resized, 0, 1)  # Lanczos overshoots at edges
+
+
+def crop_camera(camera: Camera, crop: Crop, size: int) -> Camera:
+    """The camera that takes the resampled square: its principal point moves with the corner, then all scales."""
+    scale = size / crop.side
+    moved = camera.K - np.array([[0, 0, crop.x], [0, 0, crop.y], [0, 0, 0]])
+    K = np.diag([scale, scale, 1.0]) @ moved
+    return Camera(K, camera.world_to_camera.copy(), size, size)

@@ -20,7 +20,13 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class SourcesConfig(Section):
+    sequences: list[str] | None = Field(None, min_length=1)
+    limit: int | None = Field(None, ge=1)
+
+
 class FramesConfig(Section):
+    sequences: list[str] | None = Field(None, min_length=1)
     start: int | None = Field(None, ge=0)
     stride: int | None = Field(None, ge=1)
     limit: int | None = Field(None, ge=1)
@@ -35,6 +41,7 @@ class RunConfig(Section):
     methods: list[str] = Field(min_length=1)
     protocol: str
     metrics: list[str] = []
+    sources: SourcesConfig = SourcesConfig()
     frames: FramesConfig = FramesConfig()
     image: ImageConfig = ImageConfig()
     data: dict[str, str] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from avatarbench import assets
+from avatarbench import assets, registry
 from avatarbench.method import MethodSpec
 from avatarbench.metric import MetricSpec
 from avatarbench.protocol import Manifest, ProtocolSpec
@@ -27,7 +27,7 @@ def describe_protocol(spec: ProtocolSpec, manifest: Manifest) -> ProtocolRecord:
 
 
 def describe_method(spec: MethodSpec, options: dict[str, Any], found: Preflight) -> MethodRecord:
-    families = {found.protocol.sources.dataset, found.protocol.drivers.dataset}
+    families = {registry.dataset(name).family or name for name in found.protocol.datasets}
     return MethodRecord(
         id=spec.id,
         name=spec.name,

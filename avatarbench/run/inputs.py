@@ -9,10 +9,10 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from avatarbench.dataset import Dataset
-from avatarbench.datasets.crop import Crop, apply, face_crop, square_crop
+from avatarbench.dataset import Dataset, camera_of, mask_of
+from avatarbench.datasets.crop import Crop, apply, apply_mask, crop_camera, face_crop, square_crop
 from avatarbench.errors import DataError, Unscorable
-from avatarbench.method import FaceTrack
+from avatarbench.method import Camera, FaceTrack
 from avatarbench.metrics.engine import FeatureEngine
 from avatarbench.metrics.face import to_track
 from avatarbench.metrics.features import Features, Frame, Missing
@@ -70,6 +70,18 @@ class Inputs:
         """The face of the cropped frame, in arrays of the caller's own. Raises Unscorable("no face found")."""
         face = to_track(self._face(self.frame(ref)))
         return FaceTrack(face.landmarks.copy(), face.arkit.copy(), face.head.copy(), face.faces)
+
+    def camera(self, ref: FrameRef) -> Camera:
+        """The camera of the cropped frame. Raises Unscorable where there is none, DataError where it is damaged."""
+        camera = camera_of(self._datasets[ref.dataset], ref.sequence)
+        if camera is None:
+            raise Unscorable(f"'{ref.sequence}' has no calibrated camera")
+        return crop_camera(camera, self._crop(ref), self._contract.size)
+
+    def mask(self, ref: FrameRef) -> NDArray[np.float32] | None:
+        """The cropped frame's foreground, (size, size) float32; None where the dataset has none. Raises DataError."""
+        mask = mask_of(self._datasets[ref.dataset], ref.sequence, ref.index)
+        return None if mask is None else apply_mask(mask, self._crop(ref), self._contract.size)
 
     def record(self) -> dict[str, Any]:
         """Crops by sequence, for ``inputs.json``: what pastes a prediction back into its original."""

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from avatarbench import assets, registry
 from avatarbench.capability import obstacle
-from avatarbench.dataset import Dataset
-from avatarbench.errors import AvatarbenchError, PreflightError, UsageError
+from avatarbench.dataset import Dataset, camera_of
+from avatarbench.errors import AvatarbenchError, DataError, PreflightError, UsageError
 from avatarbench.method import MethodSpec
 from avatarbench.metric import MetricSpec
 from avatarbench.protocol import Manifest, ProtocolSpec
@@ -123,6 +123,26 @@ def check_set_sizes(found: Preflight, manifest: Manifest, references: int) -> No
                 found.fatal.append(f"metric '{metric.id}' has {reason}")
 
 
+def check_cameras(found: Preflight, manifest: Manifest) -> None:
+    """A method that reads cameras needs one for every source and driver sequence of the run."""
+    needy = [m for m in found.runnable_methods if "camera" in m.needs]
+    if not needy:
+        return
+    lacking: list[str] = []
+    for dataset, sequence in dict.fromkeys(
+        (r.dataset, r.sequence) for p in manifest.pairs for r in (p.source, p.driver)
+    ):
+        try:
+            if camera_of(found.datasets[dataset], sequence) is None:
+                lacking.append(f"'{sequence}' has no calibrated camera")
+        except DataError as error:
+            lacking.append(str(error))
+    for method in needy if lacking else ():
+        more = f" ({len(lacking)} sequences in all)" if len(lacking) > 1 else ""
+        found.optional.append(f"method '{method.id}' needs cameras: {lacking[0]}{more}")
+        found.without_methods[method.id] = "no camera"
+
+
 def _check_method(found: Preflight, method: MethodSpec, options: dict[str, object], missing: dict[str, str]) -> None:
     why = obstacle(method, found.protocol)
     if why is not None:
@@ -151,7 +171,7 @@ def _sees_cuda() -> bool:
 def _missing_assets(found: Preflight, config: RunConfig) -> dict[str, str]:
     """Asset id -> why it cannot be had; what may be fetched unasked is fetched here."""
     wanted = [TRACKER]
-    for name in _dataset_names(found):
+    for name in found.protocol.datasets:
         if name not in config.data:
             wanted += registry.dataset(name).assets
     wanted += (asset for method in found.methods for asset in method.assets)
@@ -160,12 +180,8 @@ def _missing_assets(found: Preflight, config: RunConfig) -> dict[str, str]:
         return {name: str(error) for name, error in assets.ensure(dict.fromkeys(wanted), progress).items()}
 
 
-def _dataset_names(found: Preflight) -> list[str]:
-    return list(dict.fromkeys((found.protocol.sources.dataset, found.protocol.drivers.dataset)))
-
-
 def _open_datasets(found: Preflight, config: RunConfig, missing: dict[str, str]) -> None:
-    names = _dataset_names(found)
+    names = found.protocol.datasets
     found.fatal.extend(
         f"'{found.protocol.id}' reads no dataset '{name}': it reads {', '.join(names)}"
         for name in config.data

@@ -16,7 +16,7 @@ from avatarbench.run.config import RunConfig
 from avatarbench.run.describe import asset_hashes, describe_method, describe_metric, describe_protocol
 from avatarbench.run.environment import describe_environment
 from avatarbench.run.plan import make_manifest, reference_set
-from avatarbench.run.preflight import Preflight, check, check_set_sizes, resolve
+from avatarbench.run.preflight import Preflight, check, check_cameras, check_set_sizes, resolve
 from avatarbench.run.record import RunRecord
 
 
@@ -35,10 +35,11 @@ def prepare(config: RunConfig) -> Prepared:
     found = resolve(config)
     check(found, config)
     manifest, references = None, []
-    if len(found.datasets) == len({found.protocol.sources.dataset, found.protocol.drivers.dataset}):
+    if len(found.datasets) == len(found.protocol.datasets):
         try:
             manifest = make_manifest(found.protocol, config, found.datasets)
             references = reference_set(found.protocol, manifest, found.datasets)
+            check_cameras(found, manifest)
             check_set_sizes(found, manifest, len(references))
         except DataError as error:
             found.fatal.append(str(error))

@@ -143,8 +143,14 @@ class Renderer:
 
     def _portrait(self, source: FrameRef) -> Portrait:
         image = self._inputs.image(source).copy()
-        face = self._inputs.track(source) if "mediapipe" in self._spec.needs else None
-        return Portrait(id=f"{source.sequence}/{source.index:06d}", image=image, face=face)
+        needs = self._spec.needs
+        return Portrait(
+            id=f"{source.sequence}/{source.index:06d}",
+            image=image,
+            mask=self._inputs.mask(source),
+            face=self._inputs.track(source) if "mediapipe" in needs else None,
+            camera=self._inputs.camera(source) if "camera" in needs else None,
+        )
 
     def _motion(self, pair: Pair) -> Motion:
         face = None
@@ -156,6 +162,7 @@ class Renderer:
             index=pair.driver.index,
             image=self._inputs.image(pair.driver).copy(),
             face=face,
+            camera=self._inputs.camera(pair.driver) if "camera" in self._spec.needs else None,
             target=self._inputs.image(pair.target).copy() if "target" in self._spec.needs and pair.target else None,
         )
 

@@ -103,7 +103,9 @@ def _references(scene: Scene, pair: Pair) -> dict[Against, LazyImage]:
     source, driver = scene.real(pair.source), scene.real(pair.driver)
     references: dict[Against, LazyImage] = {"source": source, "driver": driver, "identity": source}
     if pair.target is not None:
-        references["target"] = references["identity"] = scene.real(pair.target)
+        references["target"] = scene.real(pair.target)
+        if scene.protocol.task == "self":  # across identities the portrait says who it is, with truth or without
+            references["identity"] = references["target"]
     return references
 
 

@@ -21,18 +21,24 @@ MARGIN = 18
 
 
 def contact_sheet(scene: Scene, methods: Sequence[str], path: Path) -> None:
-    """Write ``path``: six evenly spaced pairs, one a row; columns source, driver, then each method's prediction."""
+    """Write ``path``: six evenly spaced pairs, one a row.
+
+    Columns: source, driver, the true frame where it is not the driver's, then each method's prediction.
+    """
     pairs = _spread(scene.manifest.pairs)
     size = scene.manifest.image.size
-    sheet = np.full((MARGIN + len(pairs) * size, (2 + len(methods)) * size, 3), 255, np.uint8)
+    with_truth = any(pair.target not in (None, pair.driver) for pair in pairs)
+    titles = ("source", "driver", *(("target",) if with_truth else ()), *methods)
+    sheet = np.full((MARGIN + len(pairs) * size, len(titles) * size, 3), 255, np.uint8)
     for row, pair in enumerate(pairs):
-        cells = [scene.real(pair.source), scene.real(pair.driver), *(scene.prediction(m, pair.id) for m in methods)]
+        real = [pair.source, pair.driver, *((pair.target,) if with_truth and pair.target else ())]
+        cells = [*map(scene.real, real), *(scene.prediction(m, pair.id) for m in methods)]
         for column, cell in enumerate(cells):
             y, x = MARGIN + row * size, column * size
             sheet[y : y + size, x : x + size] = _image(cell, size)
     canvas = Image.fromarray(sheet)
     draw = ImageDraw.Draw(canvas)
-    for column, title in enumerate(("source", "driver", *methods)):
+    for column, title in enumerate(titles):
         draw.text((column * size + 4, 3), title, fill=(0, 0, 0))
     write_png(path, np.asarray(canvas))
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avatarbench.datasets.crop import Crop, apply, face_crop, square_crop
+from avatarbench.datasets.crop import Crop, apply, apply_mask, crop_camera, face_crop, square_crop
+from avatarbench.method import Camera
 
 
 def box(x: float, y: float, width: float, height: float) -> np.ndarray:
@@ -66,3 +67,29 @@ def test_a_crop_is_resampled_once_to_its_size() -> None:
 def test_the_way_back_is_plain_numbers() -> None:
     crop = Crop(10, 20, 50)
     assert Crop(**json.loads(json.dumps(crop.to_dict()))) == crop
+
+
+def test_a_cropped_camera_sees_each_point_where_the_cropped_image_shows_it() -> None:
+    K = np.array([[300.0, 0, 70], [0, 310, 40], [0, 0, 1]])
+    camera = Camera(K, np.eye(4), 160, 90)
+    cropped = crop_camera(camera, Crop(30, 10, 80), 256)
+    assert (cropped.width, cropped.height) == (256, 256)
+    point = np.array([0.02, -0.01, 1.5])
+    u, v = (K @ point)[:2] / point[2]
+    expected = (np.array([u, v]) - [30, 10]) * 256 / 80
+    assert np.allclose((cropped.K @ point)[:2] / point[2], expected)
+    assert camera.K[0, 2] == 70
+
+
+def test_a_mask_is_cut_and_resampled_as_the_image_is() -> None:
+    y, x = np.mgrid[0:60, 0:90]
+    mask = np.exp(-((x - 50) ** 2 + (y - 30) ** 2) / 300).astype(np.float32)
+    crop = Crop(20, 5, 50)
+    image = np.repeat((255 * mask).astype(np.uint8)[..., None], 3, axis=2)
+    found = apply_mask(mask, crop, 32)
+    assert found.dtype == np.float32
+    assert 0 <= found.min() <= found.max() <= 1
+    assert np.abs(found - apply(image, crop, 32)[..., 0] / 255).max() < 2 / 255
+    assert np.array_equal(apply_mask(mask[:60, :60], Crop(0, 0, 60), 60), mask[:60, :60])
+    edge = apply_mask((x > 50).astype(np.float32), crop, 32)
+    assert (edge.min(), edge.max()) == (0, 1)  # without the overshoot that Lanczos has at edges
