@@ -2,9 +2,9 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 METHODS := -m source-copy -m oracle -m face-warp
-PROTOCOLS := -p clip-self -p portrait-cross
+OPENHEADS := -p openheads-self -p openheads-cross -p openheads-cross-gt
 
-.PHONY: help setup demo demo-full test lint lock benchmark clean
+.PHONY: help setup demo demo-full test lint lock manifests benchmark clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -18,11 +18,11 @@ $(BIN)/.ready: pyproject.toml requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $@
 
-demo: setup ## three methods on both embedded protocols, a subset of the frames, one table
-	$(BIN)/avatarbench run $(METHODS) $(PROTOCOLS) --limit 24 --skip-missing
+demo: setup ## three methods on the embedded protocols: 3 people, 8 driver frames each, one table
+	$(BIN)/avatarbench run $(METHODS) $(OPENHEADS) -p portrait-cross --sources 3 --limit 8 --skip-missing
 
-demo-full: setup ## the same on every frame
-	$(BIN)/avatarbench run $(METHODS) $(PROTOCOLS) --stride 1 --skip-missing
+demo-full: setup ## the same on every person and frame
+	$(BIN)/avatarbench run $(METHODS) $(OPENHEADS) -p portrait-cross --skip-missing
 
 test: setup ## all tests
 	$(BIN)/python -m pytest
@@ -35,6 +35,9 @@ lint: setup ## ruff and mypy
 lock: setup ## resolve requirements.lock anew
 	$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url \
 	  --no-emit-find-links --python-version 3.11 --custom-compile-command "make lock" -o requirements.lock
+
+manifests: setup ## resolve the protocols' shipped manifests anew, after the embedded data changed
+	$(BIN)/python -m avatarbench.run.pinned protocols/manifests
 
 benchmark: setup ## speed and memory beside the reference packages
 	$(BIN)/python benchmarks/metrics.py

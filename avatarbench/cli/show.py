@@ -15,7 +15,7 @@ from avatarbench.capability import obstacle
 from avatarbench.cli.inventory import missing
 from avatarbench.cli.list import kind_of
 from avatarbench.cli.output import stdout_console
-from avatarbench.errors import AssetError, UnknownNameError, UsageError
+from avatarbench.errors import AssetError, DataError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from avatarbench.dataset import DatasetSpec
@@ -112,7 +112,9 @@ def _protocol(spec: ProtocolSpec) -> Fields:
     crop = f"square around the face, {image.scale:g} x its larger side" if image.crop == "face" else "no crop"
     yield "images", f"{image.size} x {image.size} px, {crop}"
     yield "provides", ", ".join(spec.provides)
-    yield "set metrics against", "the target frames" if spec.reference == "targets" else "the source identities' frames"
+    yield "set metrics against", _references(spec)
+    yield "true frames", f"across identities: {spec.truth}, at the driver's index" if spec.truth else ""
+    yield "manifest", _manifest(spec)
     yield "metrics", ", ".join(spec.metrics)
     yield "notes", spec.notes
     yield "missing here", ", ".join(missing("protocols", spec)) or "nothing"
@@ -171,10 +173,30 @@ def _assets(ids: tuple[str, ...]) -> Fields:
             yield f"asset {asset}", f"{assets.state(asset)}; {known.summary}; {known.licence}; sha256 {known.sha256}"
 
 
+def _references(spec: ProtocolSpec) -> str:
+    if spec.reference == "targets":
+        return "the target frames"
+    where = f": {_selection(spec.references)}" if spec.references else ""
+    return f"the source identities' frames{where}"
+
+
+def _manifest(spec: ProtocolSpec) -> str:
+    if not spec.manifest:
+        return ""
+    from avatarbench.run.pinned import read_pinned
+
+    try:
+        pinned = read_pinned(spec)
+    except DataError as error:
+        return str(error)
+    return f"{pinned['manifest']} ({pinned['sources']} sources, {pinned['pairs']} pairs)"
+
+
 def _selection(selection: Selection) -> str:
+    which = f" {' '.join(selection.sequences)}" if selection.sequences else ""
     step = f", every {selection.stride} frames" if selection.stride > 1 else ""
     limit = f", at most {selection.limit} a sequence" if selection.limit is not None else ""
-    return f"{selection.dataset}, from frame {selection.start}{step}{limit}"
+    return f"{selection.dataset}{which}, from frame {selection.start}{step}{limit}"
 
 
 AGAINST = {

@@ -10,13 +10,15 @@ from avatarbench.datasets.folder import FolderDataset
 from avatarbench.run.config import RunConfig
 from avatarbench.run.plan import make_manifest
 
+OPENHEADS = ["openheads-self", "openheads-cross", "openheads-cross-gt"]
 
-@pytest.mark.parametrize("name", ["portrait-cross", "clip-self"])
+
+@pytest.mark.parametrize("name", ["portrait-cross", "clip-self", *OPENHEADS])
 def test_a_protocol_names_only_what_is_registered(name: str) -> None:
     spec = registry.protocol(name)
     assert set(spec.metrics) <= set(registry.names("metrics"))
     assert len(set(spec.metrics)) == len(spec.metrics)
-    assert {spec.sources.dataset, spec.drivers.dataset} <= set(registry.names("datasets"))
+    assert set(spec.datasets) <= set(registry.names("datasets"))
     assert spec.image.size == 256
 
 
@@ -38,6 +40,23 @@ def test_cross_reenactment_has_no_truth_to_compare_pixels_with() -> None:
     assert spec.task == "cross"
     assert "target" not in spec.provides
     assert not {"psnr", "ssim", "lpips-alex", "lpips-vgg"} & set(spec.metrics)
+
+
+@pytest.mark.parametrize("name", OPENHEADS)
+def test_openheads_asks_for_every_metric_that_can_be_had(name: str) -> None:
+    spec = registry.protocol(name)
+    known = [registry.metric(m) for m in registry.names("metrics") if registry.owner("metrics", m) == "avatarbench"]
+    possible = {m.id for m in known if m.against != "target" or "target" in spec.provides}
+    assert set(spec.metrics) == possible
+    assert "flame" not in spec.provides  # driven by a tracker's output, never by truth
+
+
+def test_manifests_of_older_protocols_are_what_they_were() -> None:
+    """Recorded before protocols could name sequences, identities and truth."""
+    spec = registry.protocol("portrait-cross")
+    datasets = {name: registry.load(registry.dataset(name).factory)(None) for name in spec.datasets}
+    manifest = make_manifest(spec, RunConfig(methods=["any"], protocol=spec.id), datasets)
+    assert manifest.digest() == "69ba62d7acb3148f3c39a92105a3a0a26bbada5c40c4c9833e147ce6fa548643"
 
 
 def test_protocols_datasets_and_methods_are_listed_without_heavy_imports() -> None:
