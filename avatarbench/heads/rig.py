@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avatarbench.errors import DataError
+from avatarbench.heads import skinning
 
 
 @dataclass(frozen=True)
 class RigArrays:
     """What a rig is made of. Metres; V vertices, F triangles, T texture coordinates, J joints, S shapes, E expressions.
 
-    ``template`` (V, 3); ``faces`` (F, 3); ``uvs`` (T, 2) in [0, 1], v up; ``uv_faces`` (F, 3) into ``uvs``;
+    ``template`` (V, 3); ``faces`` (F, 3); ``uvs`` (T, 2) in [0, 1], v up; ``uv_faces`` (F, 3) into ``uvs``, or
+    (0, 2) and (0, 3) for a rig without texture coordinates;
     ``shape_directions`` (V, 3, S); ``expression_directions`` (V, 3, E); ``joints`` (J, 3) of the template;
     ``joint_directions`` (J, 3, S + E); ``skinning`` (V, J), rows sum to one; ``pose_directions`` (V, 3, 9 (J - 1)) or
     (V, 3, 0), applied to R - I of every joint but the first, row-major; ``parents``: -1 for the root, else less than
@@ -49,7 +51,7 @@ class RigArrays:
             "template": (v, 3),
             "faces": (f, 3),
             "uvs": (len(self.uvs), 2),
-            "uv_faces": (f, 3),
+            "uv_faces": (f if len(self.uvs) else 0, 3),
             "shape_directions": (v, 3, s),
             "expression_directions": (v, 3, e),
             "joints": (j, 3),
@@ -124,8 +126,9 @@ class Rig(torch.nn.Module):
     def rest(self, shape: Tensor, expression: Tensor, offsets: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Vertices (B, V, 3) and joints (B, J, 3) before any pose.
 
-        ``shape`` (B, S'), ``expression`` (B, E'): the first coefficients, the others are zero; ``offsets`` (V, 3) or
-        (B, V, 3) metres are added to the vertices alone, as VHAP does with its static offsets.
+        ``shape`` (B, S'), ``expression`` (B, E'): the first coefficients, the others are zero; either may have a batch
+        of one. ``offsets`` (V, 3) or (B, V, 3) metres are added to the vertices, and to the joints where the rig
+        regresses them from the vertices.
         """
         s, e = shape.shape[-1], expression.shape[-1]
         vertices = (
@@ -143,20 +146,7 @@ class Rig(torch.nn.Module):
 
     def transforms(self, joints: Tensor, rotations: Tensor) -> Tensor:
         """(B, J, 4, 4) from rest to posed space, for ``joints`` (B, J, 3) and ``rotations`` (B, J, 3, 3)."""
-        rotated: list[Tensor] = []
-        moved: list[Tensor] = []  # where each joint ends up
-        for joint, parent in enumerate(self.parents):
-            if parent < 0:
-                rotated.append(rotations[:, joint])
-                moved.append(joints[:, joint])
-            else:
-                arm = (joints[:, joint] - joints[:, parent])[..., None]
-                moved.append(moved[parent] + (rotated[parent] @ arm)[..., 0])
-                rotated.append(rotated[parent] @ rotations[:, joint])
-        linear, position = torch.stack(rotated, 1), torch.stack(moved, 1)
-        translation = position[..., None] - linear @ joints[..., None]
-        bottom = linear.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(*linear.shape[:2], 1, 4)
-        return torch.cat([torch.cat([linear, translation], -1), bottom], -2)
+        return skinning.chain(self.parents, joints, rotations)
 
     def forward(
         self,
@@ -171,13 +161,8 @@ class Rig(torch.nn.Module):
         if self.pose_directions.shape[-1]:
             feature = (rotations[:, 1:] - torch.eye(3, dtype=rest.dtype, device=rest.device)).flatten(1)
             rest = rest + torch.einsum("vcp,bp->bvc", self.pose_directions, feature)
-        transforms = self.transforms(joints, rotations)
-        if translation is not None:
-            lift = torch.zeros_like(transforms)
-            lift[..., :3, 3] = translation[:, None]
-            transforms = transforms + lift
-        blended = torch.einsum("vj,bjrc->bvrc", self.skinning, transforms[:, :, :3])
-        vertices = (blended[..., :3] @ rest[..., None])[..., 0] + blended[..., 3]
+        transforms = skinning.moved_by(self.transforms(joints, rotations), translation)
+        vertices = skinning.skin(rest.transpose(1, 2), self.skinning.T, transforms).transpose(1, 2).contiguous()
         posed = (transforms[..., :3, :3] @ joints[..., None])[..., 0] + transforms[..., :3, 3]
         return Posed(vertices, transforms, rest, posed)
 
