@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -112,6 +113,29 @@ def verify(
 )
 def path_(id: Annotated[str, typer.Argument(help="Asset id.")]) -> None:
     typer.echo(assets.path(id))
+
+
+@app.command(
+    "import-flame",
+    help="Bring your own FLAME model: check FLAME 2020's or 2023's pickle and keep a plain copy of its arrays.\n\n"
+    "Example: avatarbench assets import-flame generic_model.pkl --template head_template.obj\n\n"
+    "The pickle is read without running anything in it, and neither chumpy nor scipy of old is needed. FLAME is "
+    "licensed to you by its authors; the copy stays in your cache, under the same licence.",
+)
+def import_flame(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="generic_model.pkl, flame2023.pkl, or an .npz of these.")
+    ],
+    template: Annotated[
+        Path | None, typer.Option("--template", help="FLAME's head_template.obj: adds the texture coordinates.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where to write, .safetensors; by default the cache.")
+    ] = None,
+) -> None:
+    from avatarbench.heads import flame_file  # here, since it brings numpy
+
+    typer.echo(flame_file.import_flame(file, out, template))
 
 
 def _unasked(id: str) -> bool:
