@@ -1,13 +1,19 @@
-"""Writes docs/metrics.md from the registered specs: ``python docs/make_metrics.py``. A test keeps the page true."""
+"""Writes docs/metrics.md from the registered specs and docs/calibration: ``python docs/make_metrics.py``.
+
+A test keeps the page true.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from avatarbench import registry
+from avatarbench.calibration.record import FILE_NAME, CalibrationRecord
+from avatarbench.calibration.report import block, settings
 from avatarbench.metric import MetricSpec
 
 PAGE = Path(__file__).with_name("metrics.md")
+CALIBRATION = Path(__file__).with_name("calibration")
 
 HEAD = """# Metrics
 
@@ -19,11 +25,33 @@ The field has no agreed AKD, AED or APD: landmarkers, reductions and units diffe
 landmarker or network, and published numbers are never ranked beside ours.
 """
 
+HOW_TO_READ = """
+## How to read the calibrations
+
+Below each definition stands what the metric says of changes whose size is known exactly, since the frames are rendered
+from OpenHeads by `avatarbench calibrate`. Whatever a metric compares with, target, driver or source, is here the
+unchanged frame, and each change is one of its kind alone. "Noise floor" is the value of the same scene rendered under
+another sampling seed, mean ± standard deviation over the scenes: no difference below it means anything on frames as
+noisy as these. "Another person", in the same pose and camera, is the other end of the scale. In the plots the line is
+the mean, its shade one standard deviation over the scenes, the grey band the floor with two. Turns and expressions
+start from the floor, changes of pixels from the identical image (for `psnr`, infinite there, from the first level).
+
+The slope is what a unit of the change adds at the small end: the median of the slopes between all pairs of the first
+three points of every scene. "Saturates" names the level after which no rise exceeds a quarter of the steepest one: past
+it the metric no longer tells more from less. "Seen from" is the smallest level whose mean is worse than the floor by
+two of its standard deviations; a smaller change is not seen in one frame, though a mean over many frames may show it.
+"Degrees said per degree" reads a pose metric as a protractor: 1 is true, and a mean over three angles is first brought
+back to the one that turned. Compare rows within a metric to learn what moves it: a metric of pose that a smile moves as
+far as a turn does, or an identity score that a turn of 10 degrees moves as far as another person does, says so here.
+"""
+
 
 def page() -> str:
     """The whole page."""
     ours = [name for name in registry.names("metrics") if registry.owner("metrics", name) == "avatarbench"]
-    return HEAD + "".join(section(registry.metric(name)) for name in ours)
+    record = CalibrationRecord.load(CALIBRATION / FILE_NAME) if (CALIBRATION / FILE_NAME).exists() else None
+    head = HEAD if record is None else f"{HEAD}{HOW_TO_READ}\nMeasured on {settings(record)}\n"
+    return head + "".join(section(registry.metric(name)) + calibration(name, record) for name in ours)
 
 
 def section(spec: MetricSpec) -> str:
@@ -40,6 +68,16 @@ def section(spec: MetricSpec) -> str:
     }
     rows = " · ".join(f"{name}: {value}" for name, value in facts.items())
     return f"\n## {spec.id}\n\n{rows}\n\n{spec.definition}\n\nSource: {spec.citation}\n"
+
+
+def calibration(name: str, record: CalibrationRecord | None) -> str:
+    """The block of one metric, or nothing where nothing was measured yet."""
+    if record is None:
+        return ""
+    found = next((metric for metric in record.metrics if metric.id == name), None)
+    if found is None:
+        return "\nCalibration: not measured (the metric is newer than the last calibration).\n"
+    return f"\n{block(found, registry.metric(name).version, f'{CALIBRATION.name}/{name}.png')}\n"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What each metric says of changes whose size is known, measured on rendered OpenHeads."""
