@@ -11,7 +11,7 @@ from avatarbench.heads.anny import JOINTS, AnnyRig
 from avatarbench.openheads.hair_face import face_hair
 from avatarbench.openheads.hair_head import Head
 from avatarbench.openheads.hair_regions import regions
-from avatarbench.openheads.hair_scalp import scalp_hair
+from avatarbench.openheads.hair_scalp import Hair, scalp_hair
 from avatarbench.openheads.hair_style import HairStyle
 
 Points = NDArray[np.float32]
@@ -50,21 +50,41 @@ def grow(style: HairStyle, rig: AnnyRig, rest: Points, seed: int) -> list[Strand
         raise ValueError(f"hair grows on {here.vertices.shape} vertices, and {rest.shape} were given")
     head = Head.fit(here, rest.astype(np.float64))
     grown = [*scalp_hair(style, head, seed), *face_hair(style, head, seed)]
-    groups = []
-    for hair in grown:
-        points = head.to_rest(hair.points)
-        groups.append(
-            Strands(
-                np.concatenate([2 * points[:, :1] - points[:, 1:2], points], 1).astype(np.float32),
-                np.concatenate([hair.radii[:, :1], hair.radii], 1).astype(np.float32),
-                hair.colour.astype(np.float32),
-                hair.kind,
-                hair.faces,
-                hair.barycentric.astype(np.float32),
-                here.faces[hair.faces],
-            )
-        )
-    return groups
+    return [_buried_last(_strands(hair, head), rest) for hair in grown]
+
+
+def _strands(hair: Hair, head: Head) -> Strands:
+    """The group in rest space, with the phantom control point that lets its curves start at their roots."""
+    points = head.to_rest(hair.points)
+    return Strands(
+        np.concatenate([2 * points[:, :1] - points[:, 1:2], points], 1).astype(np.float32),
+        np.concatenate([hair.radii[:, :1], hair.radii], 1).astype(np.float32),
+        hair.colour.astype(np.float32),
+        hair.kind,
+        hair.faces,
+        hair.barycentric.astype(np.float32),
+        head.regions.faces[hair.faces],
+    )
+
+
+def _buried_last(group: Strands, rest: Points) -> Strands:
+    """The group and one strand more, which runs three millimetres into the skin.
+
+    Mitsuba 3.9 reads beyond its buffers, and crashes, where a ray meets the very end of a shape's last curve (its
+    segment index is not clamped in ``partials``): the last curve must be one that no ray can meet.
+    """
+    root = (rest[group.corners[-1]] * group.barycentric[-1][:, None]).sum(0)
+    inward = -_frames(rest[group.corners[-1:]].astype(np.float64))[0, :, 2]
+    depth = 0.003 * np.arange(-1, group.points.shape[1] - 1) / (group.points.shape[1] - 2)
+    buried = (root + depth[:, None] * inward).astype(np.float32)
+    return replace(
+        group,
+        points=np.concatenate([group.points, buried[None]]),
+        radii=np.concatenate([group.radii, group.radii[-1:]]),
+        faces=np.concatenate([group.faces, group.faces[-1:]]),
+        barycentric=np.concatenate([group.barycentric, group.barycentric[-1:]]),
+        corners=np.concatenate([group.corners, group.corners[-1:]]),
+    )
 
 
 def follow(strands: list[Strands], posed: Points, rest: Points, transforms: NDArray[np.float32]) -> list[Strands]:

@@ -61,7 +61,7 @@ class Regions:
 
     def face_mask(self, name: str) -> NDArray[np.bool_]:
         """(F,): triangles with a corner in the named mask."""
-        return self.masks[name][self.faces].any(1)
+        return np.asarray(self.masks[name][self.faces].any(1))
 
 
 def regions(rig: AnnyRig) -> Regions:
@@ -101,7 +101,7 @@ def above_hairline(points: Floats, recession: float = 0.0) -> Floats:
 
 def below_cheekline(points: Floats) -> Floats:
     """(...,) metres by which reference positions (..., 3) lie inside the beard's area, negative outside."""
-    x, y, z = np.moveaxis(points, -1, 0)
+    _, y, z = np.moveaxis(points, -1, 0)
     angle = azimuth(points)
     upper = np.interp(angle, _CHEEKLINE[:, 0], _CHEEKLINE[:, 1]) - z
     neck = z - np.where(y > -0.05, -0.052 + 0.8 * (y + 0.01), -0.088)

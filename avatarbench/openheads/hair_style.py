@@ -98,7 +98,8 @@ class HairStyle:
             odd = ", ".join(sorted(set(values) ^ names))
             raise DataError(f"hair described by {json.dumps(values)[:80]} misses or does not know: {odd}.")
         try:
-            return cls(**{k: v if k in ("style", "beard") else float(v) for k, v in values.items()})
+            numbers = {k: float(v) for k, v in values.items() if k not in ("style", "beard")}
+            return cls(style=values["style"], beard=values["beard"], **numbers)
         except (TypeError, ValueError) as error:
             raise DataError(f"hair described by {json.dumps(values)[:80]} cannot be read: {error}.") from error
 
@@ -109,13 +110,13 @@ def reflectance(melanin: float, redness: float = 0.3) -> NDArray[np.float64]:
 
     Absorption of eu- and pheomelanin from d'Eon et al. 2011 (An Energy-Conserving Hair Reflectance Model, section
     6.1), to albedo by Chiang et al. 2016 (A Practical and Controllable Hair and Fur Model, equation 9) at an azimuthal
-    roughness of 0.3. A floor of one percent stands for light that the cuticle reflects.
+    roughness of 0.3. A floor of half a percent stands for light that the cuticle reflects.
     """
-    amount = 2.6 * melanin**3.2
+    amount = 2.0 * melanin**3.4
     absorbed = amount * ((1 - redness) * np.array([0.419, 0.697, 1.37]) + redness * np.array([0.187, 0.4, 1.05]))
     b = 0.3
     scale = 5.969 - 0.215 * b + 2.532 * b**2 - 10.73 * b**3 + 5.574 * b**4 + 0.245 * b**5
-    return 0.01 + 0.75 * np.exp(-np.sqrt(absorbed) * scale)
+    return 0.005 + 0.85 * np.exp(-np.sqrt(absorbed) * scale)
 
 
 _STYLE_WEIGHTS = {  # men, women, coiled hair (instead of either)
