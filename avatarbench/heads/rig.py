@@ -69,8 +69,11 @@ class RigArrays:
             raise DataError(f"the rig's 'pose_directions' has {p} columns; {j} joints need {9 * (j - 1)}, or none.")
         for name, limit in (("faces", v), ("uv_faces", len(self.uvs))):
             array = getattr(self, name)
-            if array.size and (array.min() < 0 or array.max() >= limit):
-                raise DataError(f"the rig's '{name}' names index {array.max()}, and there are {limit}.")
+            if array.dtype.kind not in "iu":
+                raise DataError(f"the rig's '{name}' holds {array.dtype}, not integers.")
+            wrong = array[(array < 0) | (array >= limit)]
+            if wrong.size:
+                raise DataError(f"the rig's '{name}' names index {wrong[0]}, and there are {limit}.")
         if parents[0] != -1 or any(not 0 <= parent < joint for joint, parent in enumerate(parents) if joint):
             raise DataError(f"the rig's joints {tuple(parents)} are not a tree with every parent before its children.")
         if not np.allclose(self.skinning.sum(axis=1), 1, atol=1e-4):
