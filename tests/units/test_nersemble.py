@@ -158,3 +158,13 @@ def test_colour_calibration_is_applied_on_request(tmp_path: Path) -> None:
 
 def test_the_openheads_spec_names_its_family_and_flag() -> None:
     assert (OPENHEADS.family, OPENHEADS.option) == ("openheads", "--openheads")
+
+
+def test_an_installation_without_the_split_says_so_and_takes_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("avatarbench.datasets.openheads.files", lambda package: tmp_path)
+    with pytest.raises(DataError, match=r"lacks the OpenHeads test split.*install avatarbench again.*--openheads"):
+        openheads()
+    write_split(tmp_path / "test", {"501": pictures(1, size=(64, 64))[0]}, steps=3)
+    assert f"501_PORTRAIT_{FRONTAL}" in openheads().sequences()
