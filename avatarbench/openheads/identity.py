@@ -65,7 +65,7 @@ class Mouth:
 
 @dataclass(frozen=True)
 class Clothes:
-    """``colour``: linear RGB; ``neckline`` "crew", "v" or "collar"; ``depth`` in [0, 1]: how low the neckline lies."""
+    """``colour``: linear RGB; ``neckline`` "crew", "scoop" or "v"; ``depth`` in [0, 1]: how low the neckline lies."""
 
     colour: tuple[float, float, float]
     neckline: str
@@ -285,7 +285,7 @@ def _draw_clothes(rng: np.random.Generator) -> Clothes:
         (0.04, 0.13, 0.15),  # teal
     )
     colour = np.array(kinds[int(u[0] * len(kinds))]) * (0.75 + 0.5 * u[1])
-    neckline = ("crew", "crew", "v", "collar")[int(u[2] * 4)]
+    neckline = ("crew", "crew", "scoop", "v")[int(u[2] * 4)]
     return Clothes(colour=_rgb(colour), neckline=neckline, depth=_r(u[3]))
 
 

@@ -21,7 +21,7 @@ from avatarbench.openheads.state import HeadState
 from avatarbench.openheads.studio_film import develop
 from avatarbench.openheads.studio_head import HeadModel
 
-SCALE = 2
+SCALE = 2  # what studio_film expects
 """Pictures are rendered at this many times their size; a picture's samples a pixel are spread over it."""
 
 
@@ -78,7 +78,7 @@ class Studio:
             self._place(state)
             self._placed = wanted
         film = self._scene.render(camera, SCALE, samples // (SCALE * SCALE), seed)
-        return Picture(*develop(film, SCALE))
+        return Picture(*develop(film))
 
     def _place(self, state: HeadState) -> None:
         posed = self.pose(state)

@@ -22,8 +22,10 @@ from avatarbench.openheads.mouth import tooth_rows
 from avatarbench.openheads.scene import Mesh
 from avatarbench.openheads.scene_surface import Normals, subdivision
 from avatarbench.openheads.skin import Canvas, paint
+from avatarbench.openheads.torso import torso
 
 _LEVELS = 2
+_SKIN = {"specular": 0.45, "flatness": 0.6}
 Placed = dict[str, tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]]
 
 
@@ -93,12 +95,19 @@ class HeadModel:
         self._ground = ground = _ground(rig)
         self._rest, self._joints = rest, joints
         skin = paint(identity, ground.canvas)
+        self._torso = body = torso(identity, rest, rig.skinning.numpy())
+        bare = np.zeros(len(body.skin))
+        chest = paint(identity, Canvas(body.skin, *[bare] * 7))
         self._relief = skin.height
         self._eyeball = eyeball(identity.eyes, identity.noise)
         self._rows = tooth_rows(identity.mouth, identity.noise)
         wet = np.full(len(self._eyeball.points), 0.12, np.float32)
         self.meshes = {
-            "skin": Mesh(ground.faces, skin.colour, skin.roughness, {"specular": 0.45, "flatness": 0.6}),
+            "skin": Mesh(ground.faces, skin.colour, skin.roughness, _SKIN),
+            "chest": Mesh(body.faces, chest.colour, chest.roughness, _SKIN),
+            "cloth": Mesh(
+                body.faces, body.colour, np.full(len(bare), 0.85, np.float32), {"specular": 0.2, "sheen": 0.5}
+            ),
             **{
                 side: Mesh(self._eyeball.faces, self._eyeball.colour, wet, {"specular": 0.6, "clearcoat": 1.0})
                 for side in ground.eyes
@@ -122,6 +131,11 @@ class HeadModel:
         ground = self._ground
         points = ground.matrix @ vertices
         placed: Placed = {"skin": (points, ground.normals.relief(points, self._relief))}
+        body = self._torso
+        blended = (body.weights @ transforms[:, :3].reshape(len(transforms), 12)).reshape(-1, 3, 4)
+        for name, still in (("chest", body.skin), ("cloth", body.cloth)):
+            moved = (blended[:, :, :3] @ still[..., None])[..., 0] + blended[:, :, 3]
+            placed[name] = (moved, body.normals(moved) if name == "chest" else body.normals.relief(moved, body.weave))
         for side, at in ground.eyes.items():
             joint = self._joints[JOINTS.index("eye.L" if side == "left" else "eye.R")].astype(np.float64)
             before = self._rest[at].astype(np.float64)
