@@ -5,6 +5,7 @@ Source: AvatarPointillist, section 4.3 and equation 5.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple, Self
 
@@ -190,18 +191,32 @@ def animate(
     directions = binding.directions.flatten(1)
     step = skinning.cached_frames(count, base.device)
     batch = max(_FRAMES, step)
-    moved: list[Tensor] = []
-    for start in range(0, frames, batch):
-        canonical = torch.addmm(base, features[start : start + batch], directions).unflatten(1, (3, count))
-        for part, matrices in zip(canonical.split(step), transforms[start : start + batch].split(step), strict=True):
-            moved.append(torch.stack(skinning.skin(part, binding.weights, matrices).unbind(1), -1))
-    found = torch.cat(moved) if moved else base.new_zeros(0, count, 3)
+
+    def moved() -> Iterator[Tensor]:
+        for start in range(0, frames, batch):
+            canonical = torch.addmm(base, features[start : start + batch], directions).unflatten(1, (3, count))
+            matrices = transforms[start : start + batch]
+            for part, own in zip(canonical.split(step), matrices.split(step), strict=True):
+                yield skinning.skin(part, binding.weights, own)
+
+    found = _points_first(moved(), base.new_empty(frames, count, 3))
     if quaternions is None or not turn:
         return Animated(found, None if quaternions is None else quaternions.expand(frames, count, 4))
 
-    own = quaternion.right_matrix(quaternions.T)
-    turned = [
-        torch.stack(quaternion.turn(own, quaternion.blend(binding.weights, part)).unbind(1), -1)
+    product = quaternion.right_matrix(quaternions.T)
+    turned = (
+        quaternion.turn(product, quaternion.blend(binding.weights, part))
         for part in quaternion.chain(binding.parents, rotations).split(step)
-    ]
-    return Animated(found, torch.cat(turned))
+    )
+    return Animated(found, _points_first(turned, found.new_empty(frames, count, 4)))
+
+
+def _points_first(parts: Iterator[Tensor], out: Tensor) -> Tensor:
+    """(B, N, C) from consecutive ``parts`` (b, C, N); in ``out`` itself where no gradient needs the parts."""
+    if torch.is_grad_enabled():
+        return torch.cat([out[:0], *(torch.stack(part.unbind(1), -1) for part in parts)])
+    start = 0
+    for part in parts:
+        torch.stack(part.unbind(1), -1, out=out[start : start + len(part)])
+        start += len(part)
+    return out

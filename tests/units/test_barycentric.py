@@ -275,6 +275,9 @@ def test_a_batch_is_its_frames_whatever_its_size(monkeypatch: pytest.MonkeyPatch
         found = animate(bound, **moves, quaternions=own)
         torch.testing.assert_close(found.points, torch.cat([one.points for one in single]), rtol=0, atol=1e-13)
         torch.testing.assert_close(found.quaternions, torch.cat([one.quaternions for one in single]))  # type: ignore[misc]
+        with torch.no_grad():
+            assert torch.equal(animate(bound, **moves, quaternions=own).points, found.points)
+            assert torch.equal(animate(bound, **moves, quaternions=own).quaternions, found.quaternions)  # type: ignore[arg-type]
     assert animate(bound, **motion(0)).points.shape == (0, 50, 3)
 
 
