@@ -154,7 +154,10 @@ def _outside(head: Head, p: Floats, run: Floats, thickness: Floats, root_gap: Fl
 def _cut(strand: Floats, comb: Comb, limit: Floats, rng: np.random.Generator) -> Floats:
     """(N,) the share of each path (N, K, 3) that is left: cut above the brows, out of the face, and at the level."""
     height = strand[..., 2]
-    beyond: NDArray[np.bool_] = (azimuth(strand) < max(comb.curtain - 6, 30)) & (height < limit[:, None])
+    angle = azimuth(strand)
+    beyond: NDArray[np.bool_] = (angle < max(comb.curtain - 6, 30)) & (height < limit[:, None])
+    if comb.curtain and comb.flow == "parting":  # no single hair across the forehead
+        beyond |= (angle < 26) & (height < 0.103)
     if comb.level is not None:
         beyond |= height < comb.level + rng.normal(0, 0.003, len(strand))[:, None]
     first = np.where(beyond.any(1), beyond.argmax(1), strand.shape[1] - 1)

