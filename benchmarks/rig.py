@@ -6,7 +6,8 @@ The peer is ``smplx.FLAME`` with as many vertices: a synthetic file of FLAME's s
 least), 100 expressions, all poses. Every bound point stands on a vertex, so that both compute the same and are compared
 before any time is taken. The peer runs in batches of 10 and of all frames, and its faster one counts (a frame at a time
 takes it several times as long). Anny's forward pass is a second peer, on its own 4,538 vertices; its interface
-computes the identity anew for every frame. Times are the best of the rounds. Data is made here and nothing of FLAME is read. Last line: peer seconds / ours.
+computes the identity anew for every frame. Times are the best of the rounds. Data is made here and nothing of FLAME is
+read. Last line: peer seconds / ours.
 """
 
 from __future__ import annotations
