@@ -31,18 +31,21 @@ HOW_TO_READ = """
 Below each definition stands what the metric says of changes whose size is known exactly, since the frames are rendered
 from OpenHeads by `avatarbench calibrate`. Whatever a metric compares with, target, driver or source, is here the
 unchanged frame, and each change is one of its kind alone. "Noise floor" is the value of the same scene rendered under
-another sampling seed, mean ± standard deviation over the scenes: no difference below it means anything on frames as
-noisy as these. "Another person", in the same pose and camera, is the other end of the scale. In the plots the line is
-the mean, its shade one standard deviation over the scenes, the grey band the floor with two. Turns and expressions
-start from the floor, changes of pixels from the identical image (for `psnr`, infinite there, from the first level).
+another sampling seed, mean ± standard deviation over the scenes: on frames as noisy as these, no difference below it
+means anything. "Another person", in the same pose and camera, is the other end of the scale. In the plots the line is
+the mean, its shade one standard deviation over the scenes, the grey band the floor with two, and a cross at the bottom
+a level at which no frame had a value. Turns and expressions start from the floor, changes of pixels from the identical
+image (for `psnr`, infinite there, from the first level).
 
-The slope is what a unit of the change adds at the small end: the median of the slopes between all pairs of the first
-three points of every scene. "Saturates" names the level after which no rise exceeds a quarter of the steepest one: past
-it the metric no longer tells more from less. "Seen from" is the smallest level whose mean is worse than the floor by
-two of its standard deviations; a smaller change is not seen in one frame, though a mean over many frames may show it.
-"Degrees said per degree" reads a pose metric as a protractor: 1 is true, and a mean over three angles is first brought
-back to the one that turned. Compare rows within a metric to learn what moves it: a metric of pose that a smile moves as
-far as a turn does, or an identity score that a turn of 10 degrees moves as far as another person does, says so here.
+The slope is what a unit of the change adds at the small end: the median of the slopes between all pairs of three points
+of every scene, the first three, or where the noise of the rendering hides small changes those from the last hidden one
+on; a dash means that it hides them all. "Saturates" names the level after which no rise exceeds a quarter of the
+steepest one: past it the metric hardly tells more from less. "Seen from" is the smallest level whose mean is worse than
+the floor by two of its standard deviations; a smaller change is not seen in one frame, though a mean over many may show
+it. "Degrees said per degree" reads the judge of a pose metric as a protractor: the signed angle that it reports about
+the axis that turned, against the true one, over all levels; 1 is true. Compare the rows of a metric to learn what moves
+it: a pose metric that a smile moves as far as a turn does says so here, and an identity score that falls as far under a
+turn of 10 degrees as under another person.
 """
 
 

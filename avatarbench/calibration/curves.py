@@ -17,18 +17,22 @@ SHARE = 0.25
 DEVIATIONS = 2.0
 """A change is detected where the mean leaves the noise floor by so many standard deviations of the floor."""
 SMALL_END = 3
-"""Points that the slope is fitted to, counted from no change on."""
+"""Points that the slope is fitted to."""
 
 
-def slope(levels: Sequence[float], values: Array, zero: Array | None) -> float:
+def slope(levels: Sequence[float], values: Array, zero: Array | None, seen: float | None = None) -> float:
     """Change of the value for a unit of the change, at the small end; NaN where no scene has two values.
 
     ``values`` (S, L): a scene a row; ``zero`` (S,): each scene's value without the change, or None where that is no
-    measurement. Theil-Sen: the median of the slopes between all pairs of a scene's first :data:`SMALL_END` points, all
-    scenes together, so that neither a scene that differs nor a single bad value moves it far.
+    measurement. Theil-Sen: the median of the slopes between all pairs of :data:`SMALL_END` points of a scene, of all
+    scenes together, so that neither a scene that differs nor a single bad value moves it far. They are the first ones, or
+    where the noise hides all below the level ``seen``, those from the last hidden one on: a distance under noise does
+    not add to it but drowns in it.
     """
     x, y = _points(levels, values, zero)
-    x, y = x[:SMALL_END], y[:, :SMALL_END]
+    hidden = 0 if seen is None else int((x < seen).sum()) - 1
+    start = max(0, min(hidden, len(x) - SMALL_END))
+    x, y = x[start : start + SMALL_END], y[:, start : start + SMALL_END]
     rises = np.array([(y[:, b] - y[:, a]) / (x[b] - x[a]) for a, b in combinations(range(len(x)), 2)])
     finite = rises[np.isfinite(rises)]
     return float(np.median(finite)) if finite.size else float("nan")

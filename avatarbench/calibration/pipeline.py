@@ -18,6 +18,7 @@ from avatarbench.calibration.frames import Frames, Painter, fingerprint
 from avatarbench.calibration.measure import Measured, score_pairs, score_set
 from avatarbench.calibration.plan import Scene, Shot, plan
 from avatarbench.calibration.plots import plot
+from avatarbench.calibration.protractor import METRICS, read_turns
 from avatarbench.calibration.record import CalibrationRecord
 from avatarbench.calibration.report import page, write_values
 from avatarbench.calibration.summary import summarise, unmeasured
@@ -25,6 +26,7 @@ from avatarbench.errors import PreflightError, UsageError
 from avatarbench.files import writing
 from avatarbench.metric import MetricSpec
 from avatarbench.metrics.cache import FeatureCache
+from avatarbench.metrics.engine import FeatureEngine
 from avatarbench.metrics.scorer import Scorer
 from avatarbench.openheads.cameras import FRONTAL, rig_cameras
 from avatarbench.openheads.identity import VERSION, Identity
@@ -75,11 +77,15 @@ def calibrate(request: Request, out: Path, painter: Callable[[Identity], Painter
     try:
         with FileLock(out / ".lock", timeout=0):
             _render(shots, frames, painter)
-            measured = _score(scenes, frames, metrics, device, request.batch)
+            measured, turns = _score(scenes, frames, metrics, device, request.batch)
             record = _record(request, scenes, frames, len(shots))
             for spec in specs:
                 why = lacking.get(spec.id)
-                found = summarise(spec, measured[spec.id], kinds) if why is None else unmeasured(spec, why)
+                found = (
+                    summarise(spec, measured[spec.id], kinds, turns.get(spec.id))
+                    if why is None
+                    else unmeasured(spec, why)
+                )
                 record.metrics.append(found)
             _write(record, measured, out)
     except Timeout as error:
@@ -112,7 +118,8 @@ def _render(shots: Sequence[Shot], frames: Frames, painter: Callable[[Identity],
 
 def _score(
     scenes: Sequence[Scene], frames: Frames, metrics: Sequence[MetricSpec], device: str, batch: int
-) -> dict[str, Measured]:
+) -> tuple[dict[str, Measured], dict[str, dict[str, float]]]:
+    """Values by metric, and degrees said for a degree by pose metric and kind of turn."""
     cache = FeatureCache.default()
     with closing(cache), closing(Scorer(metrics, cache, device, batch)) as scorer, progress_bar() as progress:
         task = progress.add_task("score", total=sum(len(scene.comparisons) for scene in scenes))
@@ -122,7 +129,12 @@ def _score(
         for name in sets:
             found[name] = score_set(name, scenes, frames, scorer)
             progress.advance(task)
-    return found
+        turns = {}
+        judged = {spec.id: METRICS[spec.id] for spec in metrics if spec.id in METRICS}
+        for judge in dict.fromkeys(judged.values()):
+            with closing(FeatureEngine(["face", judge], cache, device)) as engine:
+                turns[judge] = read_turns(judge, scenes, frames, engine)
+    return found, {name: turns[judge] for name, judge in judged.items()}
 
 
 def _record(request: Request, scenes: Sequence[Scene], frames: Frames, count: int) -> CalibrationRecord:

@@ -37,7 +37,7 @@ def plot(metric: MetricCalibration, record: CalibrationRecord, path: Path) -> No
         row[0].set_ylabel(f"{metric.name}, {metric.unit}" if metric.unit else metric.name)
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8, frameon=False)
-    scenes = f"{record.scenes} scenes of {record.identities} people, {record.size} px"
+    scenes = f"{record.scenes} scenes, people: {record.identities}, {record.size} px"
     figure.suptitle(f"{metric.id}: {scenes}, {metric.better} is better", fontsize=10)
     canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
@@ -61,6 +61,9 @@ def _panel(panel: Any, metric: MetricCalibration, curve: Curve) -> None:
     panel.tick_params(labelsize=8)
     panel.grid(alpha=0.25, linewidth=0.5)
     _references(panel, metric)
+    lost = [level.level for level in curve.levels if not math.isfinite(level.mean)]
+    if lost:
+        panel.plot(lost, [0.06] * len(lost), "kx", markersize=6, transform=panel.get_xaxis_transform())
     panel.fill_between(x, mean - spread, mean + spread, color=_LINE, alpha=0.18, linewidth=0, label="SD over scenes")
     panel.plot(x, mean, "o-", color=_LINE, markersize=3.5, linewidth=1.4, label="mean")
 
@@ -71,7 +74,7 @@ def _references(panel: Any, metric: MetricCalibration) -> None:
     if floor is not None and math.isfinite(floor.mean):
         width = 2 * floor.sd if math.isfinite(floor.sd) else 0.0
         panel.axhspan(
-            floor.mean - width, floor.mean + width, color=_FLOOR, alpha=0.3, linewidth=0, label="floor +-2 SD"
+            floor.mean - width, floor.mean + width, color=_FLOOR, alpha=0.3, linewidth=0, label="floor ± 2 SD"
         )
         panel.axhline(floor.mean, color=_FLOOR, linewidth=0.8)
     if stranger is not None and math.isfinite(stranger.mean):

@@ -42,7 +42,9 @@ class Curve(Model):
     unit: str = Field(description="of the levels")
     zero: float = Field(description="the value without change that the slope starts from; NaN where none counts")
     levels: list[Level]
-    slope: float = Field(description="change of the value a unit of the level, at the small end")
+    slope: float = Field(
+        description="change of the value a unit of the level, at the small end that the floor does not hide"
+    )
     saturation: float | None = Field(description="level beyond which the rise is small, None for none in the range")
     detection: float | None = Field(description="smallest level beyond the noise floor, None for none in the range")
     said: float | None = Field(None, description="pose metrics under a turn: degrees said for a degree true")

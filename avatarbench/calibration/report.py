@@ -59,7 +59,7 @@ def overview(record: CalibrationRecord) -> list[list[str]]:
     rows = [["metric", "unit", "floor", "another person", *(f"{c.kind} /{c.unit}" for c in curves)]]
     for metric in measured:
         ends = [_value(level) if level is not None else "" for level in (metric.floor, metric.stranger)]
-        rows.append([metric.id, metric.unit, *ends, *(_number(curve.slope) for curve in metric.curves)])
+        rows.append([metric.id, metric.unit, *ends, *(_slope(curve) for curve in metric.curves)])
     return rows
 
 
@@ -102,10 +102,15 @@ def _row(curve: Curve, metric: MetricCalibration, said: bool) -> list[str]:
     else:
         known = metric.floor is not None and math.isfinite(metric.floor.sd)
         seen, saturates = "not seen" if known else "unknown", "-"
-    cells = [f"{curve.title} ({curve.unit})", _number(curve.slope), saturates, seen, f"{last.level:g}: {_value(last)}"]
+    cells = [f"{curve.title} ({curve.unit})", _slope(curve), saturates, seen, f"{last.level:g}: {_value(last)}"]
     if said:
         cells.insert(2, "" if curve.said is None else f"{curve.said:.2f}")
     return cells
+
+
+def _slope(curve: Curve) -> str:
+    """The slope, or a dash where the noise of the rendering hides all of the curve."""
+    return "-" if curve.group != "image" and curve.detection is None else _number(curve.slope)
 
 
 def _set_line(metric: MetricCalibration) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,6 @@ from avatarbench.calibration.changes import KINDS, Kind
 from avatarbench.calibration.curves import detection, saturation, slope
 from avatarbench.calibration.measure import Measured, Value
 from avatarbench.calibration.plan import IDENTICAL, NOISE, NOISE_SEEDS, STRANGER
-from avatarbench.calibration.pose import POSE_METRICS, degrees_said
 from avatarbench.calibration.record import Curve, Level, MetricCalibration, significant
 from avatarbench.metric import MetricSpec
 
@@ -27,8 +26,10 @@ def unmeasured(spec: MetricSpec, why: str) -> MetricCalibration:
     return _record(spec, unavailable=why)
 
 
-def summarise(spec: MetricSpec, measured: Measured, kinds: Sequence[Kind] = KINDS) -> MetricCalibration:
-    """All that the values of one metric say."""
+def summarise(
+    spec: MetricSpec, measured: Measured, kinds: Sequence[Kind] = KINDS, turns: Mapping[str, float] | None = None
+) -> MetricCalibration:
+    """All that the values of one metric say; ``turns``: for a pose metric, its judge's degrees said for a degree."""
     scenes = _scenes(measured)
     noise = [value for seed in NOISE_SEEDS for value in measured.of((NOISE, seed))]
     floor = _level(0.0, noise)
@@ -43,22 +44,24 @@ def summarise(spec: MetricSpec, measured: Measured, kinds: Sequence[Kind] = KIND
     again = _mean([_column(measured.of((NOISE, seed)), scenes) for seed in NOISE_SEEDS])
     for kind in kinds:
         zero = again if kind.group != "image" else None if spec.id in CAPPED else same
-        found.curves.append(_curve(spec, kind, measured, scenes, zero, floor))
+        found.curves.append(_curve(spec, kind, measured, scenes, zero, floor, turns or {}))
     return found
 
 
 def _curve(
-    spec: MetricSpec, kind: Kind, measured: Measured, scenes: list[object], zero: Array | None, floor: Level
+    spec: MetricSpec,
+    kind: Kind,
+    measured: Measured,
+    scenes: list[object],
+    zero: Array | None,
+    floor: Level,
+    turns: Mapping[str, float],
 ) -> Curve:
     levels = [_level(level, measured.of((kind.id, level))) for level in kind.levels]
     values = np.stack([_column(measured.of((kind.id, level)), scenes) for level in kind.levels], axis=1)
     means = np.array([level.mean for level in levels])
     at_zero = None if zero is None else float(_mean([zero[:, None]], axis=None))
     detected = detection(kind.levels, means, floor.mean, floor.sd, spec.better)
-    said = None
-    if kind.group == "pose" and spec.id in POSE_METRICS:
-        true_zero = None if zero is None else degrees_said(spec.id, zero)
-        said = significant(slope(kind.levels, degrees_said(spec.id, values), true_zero), 4)
     return Curve(
         kind=kind.id,
         title=kind.title,
@@ -66,10 +69,10 @@ def _curve(
         unit=kind.unit,
         zero=significant(float("nan") if at_zero is None else at_zero),
         levels=levels,
-        slope=significant(slope(kind.levels, values, zero), 4),
+        slope=significant(slope(kind.levels, values, zero, None if kind.group == "image" else detected), 4),
         saturation=None if detected is None else saturation(kind.levels, means, at_zero, spec.better),
         detection=detected,
-        said=said,
+        said=None if kind.id not in turns else significant(turns[kind.id], 4),
     )
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from avatarbench.calibration.curves import detection, jackknife, saturation, slope
-from avatarbench.calibration.pose import degrees_said
 
 LEVELS = (1.0, 2.0, 5.0, 10.0)
 X = np.array(LEVELS)
@@ -26,6 +25,14 @@ def test_the_slope_is_the_small_end_s_and_one_bad_scene_does_not_move_it() -> No
     values = np.tile(np.array([2.0, 4.0, 5.0, 5.5]), (9, 1))
     values[4] = [90.0, -50.0, 300.0, 0.0]
     assert slope(LEVELS, values, zero) == pytest.approx(2.0)
+
+
+def test_what_the_noise_hides_does_not_flatten_the_slope() -> None:
+    zero = np.full(5, 3.0)
+    values = np.tile(np.sqrt(9 + np.square(2 * X)), (5, 1))  # a length under noise of length 3
+    assert slope(LEVELS, values, zero) < 1.5
+    assert slope(LEVELS, values, zero, seen=5.0) == pytest.approx(2.0, abs=0.15)
+    assert slope(LEVELS, 0.4 * X[None], np.zeros(1), seen=10.0) == pytest.approx(0.4)
 
 
 def test_a_scene_without_a_value_is_left_out_of_the_slope() -> None:
@@ -69,11 +76,3 @@ def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:
     assert jackknife(left_out) == pytest.approx(values.std(ddof=1) / math.sqrt(5))
     assert math.isnan(jackknife([1.0]))
     assert math.isnan(jackknife([1.0, math.nan]))
-
-
-@pytest.mark.parametrize(
-    ("metric", "value"),
-    [("apd-mediapipe-geodesic", 6.0), ("apd-mediapipe", 2.0), ("apd-6drepnet360-squared", 12.0)],
-)
-def test_a_turn_of_six_degrees_about_one_axis_is_read_as_six(metric: str, value: float) -> None:
-    assert degrees_said(metric, np.array([value])) == pytest.approx(6.0)
