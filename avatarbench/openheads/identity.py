@@ -294,19 +294,19 @@ def _draw_lighting(rng: np.random.Generator) -> Lighting:
     side = 1.0 if u[0] < 0.5 else -1.0
     warm = 2 * u[1] - 1  # of the key; the surroundings lean the other way
     tint = np.array([1 + 0.10 * warm, 1.0, 1 - 0.14 * warm])
-    ambient = (0.30 + 0.22 * u[2]) * np.array([1 - 0.05 * warm, 1.0, 1 + 0.07 * warm])
+    ambient = (0.20 + 0.14 * u[2]) * np.array([1 - 0.05 * warm, 1.0, 1 + 0.07 * warm])
     key = Light(
         azimuth=_r(side * (15 + 40 * u[3])),
         elevation=_r(15 + 32 * u[4]),
         size=_r(12 + 16 * u[5]),
-        power=_r(1.15 + 0.6 * u[6]),
+        power=_r(1.5 + 0.7 * u[6]),
         colour=_rgb(tint),
     )
     fill = Light(
         azimuth=_r(-side * (35 + 40 * u[7])),
         elevation=_r(-5 + 30 * u[8]),
         size=_r(25 + 12 * u[9]),
-        power=_r(0.35 + 0.4 * u[10]),
+        power=_r(0.30 + 0.35 * u[10]),
         colour=_rgb([1 - 0.04 * warm, 1.0, 1 + 0.06 * warm]),
     )
     rim = Light(

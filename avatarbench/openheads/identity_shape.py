@@ -83,7 +83,7 @@ _LIMIT = 2.2  # standard deviations
 
 
 def draw_phenotypes(rng: np.random.Generator) -> dict[str, float]:
-    """Gender (0 male, 1 female), age (young adult to old), muscle, weight, and weights of ancestry, which sum to one."""
+    """Gender (0 male, 1 female), age (young adult to old), muscle, weight; weights of ancestry, which sum to one."""
     u = rng.random(8)
     female = u[0] < 0.5
     gender = (0.78 + 0.22 * u[1]) if female else 0.22 * u[1]

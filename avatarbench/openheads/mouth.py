@@ -1,4 +1,4 @@
-"""Two rows of teeth with their gums, which Anny's head lacks: the upper one rides on the skull, the lower on the jaw."""
+"""Two rows of teeth with gums, which Anny's head lacks: the upper one rides on the skull, the lower on the jaw."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ _AROUND, _ALONG = 14, 11  # vertices of a tooth
 
 @dataclass(frozen=True)
 class Row:
-    """One row on the canonical head: ``points`` (N, 3) metres, ``faces`` (F, 3), ``colour`` (N, 3), ``roughness`` (N,)."""
+    """One row on the canonical head: ``points`` (N, 3) metres, ``faces`` (F, 3), ``colour`` (N, 3),
+    ``roughness`` (N,)."""
 
     points: Array
     faces: NDArray[np.int64]

@@ -14,13 +14,18 @@ from numpy.typing import NDArray
 from avatarbench.errors import UsageError
 from avatarbench.method import Camera
 
+Vectors = NDArray[np.floating[Any]]
+Placed = Mapping[str, tuple[Vectors, Vectors]]
+"""Positions and normals (N, 3) of meshes by name."""
+
 BLOCK = 16
 """Pixels of a block, each with a sampler of its own; fixed, since Mitsuba would choose it by the number of threads."""
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """``faces`` (F, 3), ``colour`` (N, 3) linear RGB, ``roughness`` (N,); ``material``: more of Mitsuba's ``principled``."""
+    """``faces`` (F, 3), ``colour`` (N, 3) linear RGB, ``roughness`` (N,); ``material``: more parameters of
+    Mitsuba's ``principled``."""
 
     faces: NDArray[np.int64]
     colour: NDArray[np.float32]
@@ -51,13 +56,21 @@ def mitsuba() -> Any:
 
 
 class Scene:
-    """A scene that is built once; positions are renewed a frame, colours and topology stay."""
+    """A scene that is built once; positions are renewed a frame, colours and topology stay.
+
+    ``environment``: (H, 2 H, 3) radiance; ``depth``: of the longest paths.
+    """
 
     def __init__(
-        self, meshes: Mapping[str, Mesh], curves: Sequence[Curves], environment: NDArray[np.float32], depth: int = 5
+        self,
+        meshes: Mapping[str, Mesh],
+        placed: Placed,
+        curves: Sequence[Curves],
+        environment: NDArray[np.float32],
+        depth: int = 5,
     ) -> None:
         self._mi = mi = mitsuba()
-        shapes: dict[str, Any] = {name: self._mesh(name, mesh) for name, mesh in meshes.items()}
+        shapes: dict[str, Any] = {name: self._mesh(name, mesh, *placed[name]) for name, mesh in meshes.items()}
         with tempfile.TemporaryDirectory() as folder:
             for k, group in enumerate(curves):
                 shapes[f"curves{k}"] = self._curves(group, Path(folder) / f"{k}.txt")
@@ -67,7 +80,7 @@ class Scene:
         self._scene = mi.load_dict({"type": "scene", "integrator": integrator, "light": light, **shapes})
         self._parameters = mi.traverse(self._scene)
 
-    def _mesh(self, name: str, mesh: Mesh) -> Any:
+    def _mesh(self, name: str, mesh: Mesh, points: Vectors, normals: Vectors) -> Any:
         mi = self._mi
         material = {
             "type": "principled",
@@ -83,29 +96,25 @@ class Scene:
         shape.add_attribute("vertex_roughness", 1, mesh.roughness)
         buffers = mi.traverse(shape)
         buffers["faces"] = mesh.faces.astype(np.uint32).ravel()
-        # A mesh of no extent has no tree to search: anything will do until the first update.
-        buffers["vertex_positions"] = np.random.default_rng(0).random(3 * count).astype(np.float32)
+        buffers["vertex_positions"] = np.ascontiguousarray(points, np.float32).ravel()
+        buffers["vertex_normals"] = np.ascontiguousarray(normals, np.float32).ravel()
         buffers.update()
         return shape
 
     def _curves(self, group: Curves, path: Path) -> Any:
-        """Mitsuba reads curves from a file only: the topology comes from it, the positions from the first update."""
+        """Mitsuba reads curves from a file only; afterwards they move in memory."""
         rows = np.concatenate([group.points, group.radii[..., None]], -1)
         with path.open("w") as out:
             for strand in rows:
-                out.write("".join("%.7f %.7f %.7f %.7f\n" % tuple(point) for point in strand))
+                out.write("".join(f"{x:.7f} {y:.7f} {z:.7f} {r:.7f}\n" for x, y, z, r in strand))
                 out.write("\n")
         colour = {"type": "rgb", "value": [float(c) for c in group.colour]}
         material = {"type": "principled", "base_color": colour, "roughness": 0.42, "specular": 0.5, "sheen": 0.2}
         return self._mi.load_dict({"type": "bsplinecurve", "filename": str(path), "bsdf": material})
 
-    def place(
-        self,
-        meshes: Mapping[str, tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]],
-        curves: Sequence[Curves],
-    ) -> None:
-        """Put meshes, each with its positions and normals (N, 3), and all the curves where they are in this frame."""
-        for name, (points, normals) in meshes.items():
+    def place(self, placed: Placed, curves: Sequence[Curves]) -> None:
+        """Put the meshes and all the curves where they are in this frame."""
+        for name, (points, normals) in placed.items():
             self._parameters[f"{name}.vertex_positions"] = np.ascontiguousarray(points, np.float32).ravel()
             self._parameters[f"{name}.vertex_normals"] = np.ascontiguousarray(normals, np.float32).ravel()
         for k, group in enumerate(curves):

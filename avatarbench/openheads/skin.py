@@ -60,8 +60,8 @@ def paint(identity: Identity, canvas: Canvas) -> Paint:
     fine = fractal(p, 0.009, seed + 1, 3)
     flush = near(CHEEK, (0.026, 0.05, 0.022)) + 0.9 * near(NOSE, (0.016, 0.02, 0.014)) + 0.7 * canvas.ears
     flush += 0.35 * near(CHIN, 0.02) + 0.25 * near(np.array([0, -0.105, 0.07]), (0.03, 0.04, 0.02))
-    blood = skin.blood * (1 + 0.28 * skin.mottle * broad + 0.12 * skin.mottle * fine) + skin.flush * flush
-    below_eye = near(EYE + [0.0, -0.006, -0.017], (0.016, 0.03, 0.008))
+    blood = skin.blood * (1 + 0.20 * skin.mottle * broad + 0.10 * skin.mottle * fine) + skin.flush * flush
+    below_eye = near(EYE + np.array([0.0, -0.006, -0.017]), (0.016, 0.03, 0.008))
     lid = canvas.lids
     blood = blood + 0.5 * skin.eye_circles * (below_eye + 0.7 * lid)
 
@@ -72,7 +72,7 @@ def paint(identity: Identity, canvas: Canvas) -> Paint:
     sun = near(NOSE, (0.05, 0.06, 0.028)) + 0.4 * near(np.array([0, -0.1, 0.07]), (0.05, 0.06, 0.03))
     melanin += 0.55 * skin.freckles * np.clip(sun, 0, 1) * spots(p, 0.0055, seed + 3, 0.6, (0.0007, 0.0019))
     melanin += 0.8 * skin.moles * spots(p, 0.034, seed + 4, 0.18, (0.0009, 0.0019))
-    melanin += 0.22 * skin.age * smoothstep(0.2, 0.5, value_noise(p, 0.012, seed + 5)) * (1 - canvas.lips)
+    melanin += 0.10 * skin.age * smoothstep(0.2, 0.6, value_noise(p, 0.012, seed + 5)) * (1 - canvas.lips)
     hidden = canvas.scalp, canvas.beard
     colour = _pigment(melanin, blood, skin.warmth)
     colour = _shadow(identity, colour, *hidden)
@@ -93,7 +93,7 @@ def paint(identity: Identity, canvas: Canvas) -> Paint:
     rough = 0.52 - 0.10 * skin.shine - 0.08 * oily + 0.05 * fine
     wet = np.clip(0.45 * canvas.lips + canvas.mouth + canvas.tongue, 0, 1)
     rough = rough * (1 - wet) + 0.30 * wet
-    height = 0.00010 * value_noise(p, 0.0035, seed + 6) + 0.00006 * value_noise(p, 0.0018, seed + 7)
+    height = 0.00006 * value_noise(p, 0.0045, seed + 6) + 0.00002 * value_noise(p, 0.0025, seed + 7)
     creases = fractal(p * [1.0, 1.0, 3.5], 0.010, seed + 8, 2)
     forehead = near(np.array([0, -0.105, 0.085]), (0.05, 0.05, 0.03))
     height = height * (1 + 0.8 * skin.age) + 0.00045 * skin.age * forehead * creases

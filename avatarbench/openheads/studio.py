@@ -50,7 +50,9 @@ class Studio:
         rest = self._neutral.rest[0].numpy()
         self._head = HeadModel(self.rig, identity, rest, self._neutral.joints[0].numpy())
         self._hair = grow(identity.hair, self.rig, rest, identity.noise)
-        self._scene = Scene(self._head.meshes, [_curves(group) for group in self._hair], environment(identity.lighting))
+        placed = self._head.place(rest, self._neutral.transforms[0].numpy())
+        curves = [_curves(group) for group in self._hair]
+        self._scene = Scene(self._head.meshes, placed, curves, environment(identity.lighting))
         self._placed: bytes | None = None  # the state that the scene is in
 
     def pose(self, state: HeadState) -> Posed:
@@ -83,9 +85,8 @@ class Studio:
     def _place(self, state: HeadState) -> None:
         posed = self.pose(state)
         vertices, transforms = posed.vertices[0].numpy(), posed.transforms[0].numpy()
-        expressed = posed.rest[0].numpy()
         hair = follow(self._hair, vertices, self._neutral.rest[0].numpy(), transforms)
-        self._scene.place(self._head.place(vertices, expressed, transforms), [_curves(group) for group in hair])
+        self._scene.place(self._head.place(vertices, transforms), [_curves(group) for group in hair])
 
 
 def _curves(group: Strands) -> Curves:

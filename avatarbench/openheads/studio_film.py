@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import rank_filter, uniform_filter
 
 Image = NDArray[np.float32]
 
-_FIREFLY = np.float32(6.0)
+_EXPOSURE = np.float32(1.25)
+_FIREFLY = np.float32(4.0)
 _TOLERANCE = np.float32(0.35)  # of non-local means, in variances
 _REACH = 2  # pixels to each side that a pixel is averaged with
 
@@ -19,7 +20,7 @@ def develop(film: Image) -> tuple[NDArray[np.uint8], Image]:
     """(H, W, 3) uint8 sRGB on white and (H, W) float32 mask of a (2 H, 2 W, 4) film: light times alpha, alpha."""
     height, width = film.shape[0] // 2, film.shape[1] // 2
     film = np.nan_to_num(film)
-    film[..., :3] = np.clip(film[..., :3], 0, _FIREFLY)
+    film[..., :3] = np.clip(film[..., :3] * _EXPOSURE, 0, _FIREFLY)
     parts = film.reshape(height, 2, width, 2, 4).transpose(1, 3, 0, 2, 4)
     alpha = np.clip(parts[..., 3].mean((0, 1)), 0, 1)
     shown = np.ones((height, width, 3), np.float32)
@@ -39,6 +40,8 @@ def denoised(parts: Image) -> Image:
     """
     cover = parts[..., 3].mean((0, 1))[..., None]
     light = parts[..., :3].mean((0, 1)) / np.maximum(cover, 1e-6)
+    # A pixel brighter than all around it is a rare path that hit a light, or an eye's highlight, which is several wide.
+    light = np.minimum(light, 1.1 * rank_filter(light, -2, (3, 3, 1), mode="nearest") + np.float32(0.01))
     apart = (parts[0, 0] + parts[1, 1] - parts[0, 1] - parts[1, 0])[..., :3] / 4 / np.maximum(cover, 0.1)
     noise = uniform_filter(apart**2, (3, 3, 1), mode="nearest") + np.float32(1e-6)
     total, weights = light * cover, cover.copy()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sparse
@@ -19,14 +18,13 @@ from avatarbench.openheads.eyes import eyeball, rigid
 from avatarbench.openheads.hair_regions import beard_weight, regions, scalp_weight
 from avatarbench.openheads.identity import Identity
 from avatarbench.openheads.mouth import tooth_rows
-from avatarbench.openheads.scene import Mesh
+from avatarbench.openheads.scene import Mesh, Placed, Vectors
 from avatarbench.openheads.scene_surface import Normals, subdivision
 from avatarbench.openheads.skin import Canvas, paint
 from avatarbench.openheads.torso import torso
 
 _LEVELS = 2
 _SKIN = {"specular": 0.45, "flatness": 0.6}
-Placed = dict[str, tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]]
 
 
 class _Ground:
@@ -101,17 +99,14 @@ class HeadModel:
         self._relief = skin.height
         self._eyeball = eyeball(identity.eyes, identity.noise)
         self._rows = tooth_rows(identity.mouth, identity.noise)
-        wet = np.full(len(self._eyeball.points), 0.12, np.float32)
+        wet = np.full(len(self._eyeball.points), 0.06, np.float32)
         self.meshes = {
             "skin": Mesh(ground.faces, skin.colour, skin.roughness, _SKIN),
             "chest": Mesh(body.faces, chest.colour, chest.roughness, _SKIN),
             "cloth": Mesh(
                 body.faces, body.colour, np.full(len(bare), 0.85, np.float32), {"specular": 0.2, "sheen": 0.5}
             ),
-            **{
-                side: Mesh(self._eyeball.faces, self._eyeball.colour, wet, {"specular": 0.6, "clearcoat": 1.0})
-                for side in ground.eyes
-            },
+            **{side: Mesh(self._eyeball.faces, self._eyeball.colour, wet, {"specular": 0.4}) for side in ground.eyes},
             **{jaw: Mesh(row.faces, row.colour, row.roughness, {"specular": 0.5}) for jaw, row in self._rows.items()},
         }
         self._row_normals = {jaw: Normals(row.faces, len(row.points)) for jaw, row in self._rows.items()}
@@ -123,14 +118,11 @@ class HeadModel:
         scale = after.std(0) / before.std(0)
         return (points - before.mean(0)) * scale + after.mean(0)
 
-    def place(
-        self, vertices: NDArray[np.float32], expressed: NDArray[np.float32], transforms: NDArray[np.float32]
-    ) -> Placed:
-        """Positions and normals of every mesh: ``vertices`` (V, 3) posed, ``expressed`` (V, 3) not yet skinned,
-        ``transforms`` (8, 4, 4) of the joints."""
+    def place(self, vertices: NDArray[np.float32], transforms: NDArray[np.float32]) -> Placed:
+        """Every mesh under a pose: ``vertices`` (V, 3) posed, ``transforms`` (8, 4, 4) of the joints."""
         ground = self._ground
         points = ground.matrix @ vertices
-        placed: Placed = {"skin": (points, ground.normals.relief(points, self._relief))}
+        placed: dict[str, tuple[Vectors, Vectors]] = {"skin": (points, ground.normals.relief(points, self._relief))}
         body = self._torso
         blended = (body.weights @ transforms[:, :3].reshape(len(transforms), 12)).reshape(-1, 3, 4)
         for name, still in (("chest", body.skin), ("cloth", body.cloth)):

@@ -48,7 +48,7 @@ def _body() -> _Body:
 @dataclass(frozen=True)
 class Torso:
     """Skin and garment of a neutral head's shoulders. ``skin`` and ``cloth`` (N, 3) metres and ``faces`` (F, 3) for
-    both; ``weights`` (N, 8): of the rig's joints; ``colour`` (N, 3) linear RGB and ``weave`` (N,) metres of the cloth."""
+    both; ``weights`` (N, 8): of the rig's joints; ``colour`` (N, 3) and ``weave`` (N,) metres of the cloth."""
 
     skin: Array
     cloth: Array
