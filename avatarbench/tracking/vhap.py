@@ -1,0 +1,100 @@
+"""What VHAP exports (its ``export_as_nerf_dataset``): ``transforms.json`` and ``flame_param/%05d.npz``.
+
+Source: github.com/ShenhanQian/VHAP, vhap/export_as_nerf_dataset.py, and vhap/data/nerf_dataset.py, which reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avatarbench.errors import DataError
+from avatarbench.method import Camera, FlameParameters
+from avatarbench.tracking.arrays import inside, numbers, rigid, vector
+
+OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
+"""Between a camera that looks along -z with y up (OpenGL, NeRF) and one along z with y down (OpenCV)."""
+
+_INTRINSICS = ("fl_x", "fl_y", "cx", "cy", "w", "h")
+_SIZES = {
+    "shape": 300,
+    "expr": 100,
+    "rotation": 3,
+    "neck_pose": 3,
+    "jaw_pose": 3,
+    "eyes_pose": 6,
+    "translation": 3,
+}
+
+
+class VhapExport:
+    """The frames of ``transforms.json`` in its order: a picture of one camera at one time each, read when asked for.
+
+    ``export[i]`` is (FlameParameters, Camera); the camera's axes are OpenCV's. ``division``: ``"train"`` for
+    ``transforms_train.json``, and so on. Raises DataError naming the file and key that is missing or wrong, and for
+    parameter files outside the folder.
+    """
+
+    def __init__(self, folder: Path | str, division: str = "") -> None:
+        self.folder = Path(folder)
+        self.path = self.folder / (f"transforms_{division}.json" if division else "transforms.json")
+        try:
+            found = json.loads(self.path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise DataError(f"{self.path} does not exist: name the folder of a VHAP export.") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise DataError(f"{self.path} cannot be read as JSON: {error}.") from error
+        frames = found.get("frames") if isinstance(found, dict) else None
+        if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
+            raise DataError(f"{self.path}: 'frames' is no list of frames, as a VHAP export has.")
+        self._shared: Mapping[str, Any] = found
+        self.frames: list[Mapping[str, Any]] = frames
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __iter__(self) -> Iterator[tuple[FlameParameters, Camera]]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> tuple[FlameParameters, Camera]:
+        """Raises IndexError for an index outside the frames."""
+        frame = self.frames[index]
+        return self._flame(frame, index), self._camera(frame, index)
+
+    def _camera(self, frame: Mapping[str, Any], index: int) -> Camera:
+        values = {key: frame.get(key, self._shared.get(key)) for key in _INTRINSICS}
+        for key, value in values.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+                raise DataError(f"{self.path}: frame {index} has '{key}' = {value!r}, where a number is expected.")
+        if min(values[key] for key in ("fl_x", "fl_y", "w", "h")) <= 0:
+            raise DataError(f"{self.path}: frame {index} has a focal length or size that is not positive: {values}.")
+        matrix = numbers(frame, "transform_matrix", self.path)
+        to_world = rigid(matrix, f"{self.path}: 'transform_matrix' of frame {index}")
+        k = np.array([[values["fl_x"], 0, values["cx"]], [0, values["fl_y"], values["cy"]], [0, 0, 1]], np.float64)
+        return Camera(k, np.asarray(np.linalg.inv(to_world @ OPENGL), np.float64), int(values["w"]), int(values["h"]))
+
+    def _flame(self, frame: Mapping[str, Any], index: int) -> FlameParameters:
+        relative = frame.get("flame_param_path")
+        if not isinstance(relative, str):
+            raise DataError(
+                f"{self.path}: frame {index} has no 'flame_param_path': export again with --tgt-mode param."
+            )
+        path = inside(self.folder, relative, f"{self.path}: 'flame_param_path' of frame {index}")
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                values = {key: file[key] for key in (*_SIZES, "static_offset") if key in file.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise DataError(f"{path} is not an .npz of arrays that can be read: {error}.") from error
+        vectors = {key: vector(values, key, size, path) for key, size in _SIZES.items()}
+        offset = None
+        if "static_offset" in values:
+            offset = numbers(values, "static_offset", path)
+            if offset.ndim not in (2, 3) or offset.shape[-1] != 3 or (offset.ndim == 3 and len(offset) != 1):
+                raise DataError(f"{path}: 'static_offset' has shape {offset.shape}, where (1, V, 3) is expected.")
+            offset = offset.reshape(-1, 3).astype(np.float32)
+        return FlameParameters(**vectors, static_offset=offset)
