@@ -1,0 +1,132 @@
+"""The test split that ships with the package: nine people, their motion, and eight of them under the ninth's motion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from avatarbench.openheads import crew
+from avatarbench.openheads.cameras import FRONTAL, rig_cameras, target_cameras
+from avatarbench.openheads.generate import Progress, exclusively, require_renderer, rig_hash
+from avatarbench.openheads.identity import draw
+from avatarbench.openheads.layout import Take, person, total_bytes, write_calibration, write_json, write_truth
+from avatarbench.openheads.manifest import describe, scene, settle
+from avatarbench.openheads.sequences import sequence
+from avatarbench.openheads.state import HeadState
+from avatarbench.openheads.worker import Job, Moment, Shot
+
+SPLIT = "test"
+SEED = 21
+"""The first one whose driver has closed eyes in at most one of the 24 steps, and spans 48 degrees of yaw and 24 of
+pitch, with 32 actions above 0.3."""
+
+DRIVER = 509
+"""Whose motion drives everybody in cross-reenactment."""
+NUMBERS: tuple[int, ...] = tuple(range(501, 510))
+STRIDE = 15
+"""Frames of 25 a second between two time steps: 24 steps span the variety of 14 seconds."""
+FPS = 25.0
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """What is rendered; the defaults are the shipped split. ``steps``: time steps of FREE; ``samples`` a pixel."""
+
+    numbers: tuple[int, ...] = NUMBERS
+    size: int = 256
+    samples: int = 64
+    steps: int = 24
+    targets: int = 3
+
+    def frames(self) -> range:
+        """Frame numbers of FREE."""
+        return range(0, self.steps * STRIDE, STRIDE)
+
+    def motion(self, number: int) -> list[HeadState]:
+        """The states of a person's FREE at :meth:`frames`."""
+        return sequence("FREE", SEED, number, self.frames()[-1] + 1, FPS, SPLIT)[::STRIDE]
+
+    def views(self, number: int) -> list[tuple[str, int]]:
+        """The camera of every time step of a person's FREE, with the frame's number: the target cameras in turn."""
+        serials = target_cameras(SEED, number, self.targets)
+        return [(serials[step % len(serials)], frame) for step, frame in enumerate(self.frames())]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One sequence: its ``states``, and the camera and frame number of each."""
+
+    name: str
+    states: Sequence[HeadState]
+    views: Sequence[tuple[str, int]]
+
+
+def make_test_split(
+    out: Path,
+    workers: int = 2,
+    progress: Progress = lambda done, total: None,
+    split: SplitPlan = SplitPlan(),
+) -> int:
+    """Render what is missing of the split into ``out``; the size of all its files in bytes.
+
+    Pictures and masks are lossless WebP. Raises UsageError where the folder holds other data or is in use, DataError
+    where it cannot be written or a worker dies.
+    """
+    require_renderer()
+    cameras = rig_cameras(split.size)
+    with exclusively(out):
+        fixed = describe(
+            SPLIT,
+            SEED,
+            split.size,
+            split.samples,
+            FPS,
+            rig_hash(cameras),
+            {"driver": DRIVER, "steps": split.steps, "stride": STRIDE, "target_cameras": split.targets},
+        )
+        parts = {number: _parts(split, number) for number in split.numbers}
+        scenes = {
+            f"{number:03d}": scene(draw(SEED, number, SPLIT), {part.name: part.states for part in parts[number]})
+            for number in split.numbers
+        }
+        settle(out, fixed, scenes)
+        total = sum(len(part.views) for one in parts.values() for part in one)
+        jobs = list(_jobs(out, split, parts))
+        done = total - len(jobs)
+        progress(done, total)
+
+        def then(job: Job, rendered: int) -> Iterable[Job]:
+            nonlocal done
+            done += rendered
+            progress(done, total)
+            return ()
+
+        crew.run(jobs, workers, then)
+        return total_bytes(out)
+
+
+def _parts(split: SplitPlan, number: int) -> list[_Part]:
+    parts = [
+        _Part("PORTRAIT", sequence("PORTRAIT", SEED, number, 1, FPS, SPLIT), [(FRONTAL, 0)]),
+        _Part("FREE", split.motion(number), split.views(number)),
+    ]
+    if number != DRIVER:
+        parts.append(_Part(f"FREE-AS-{DRIVER}", split.motion(DRIVER), split.views(DRIVER)))
+    return parts
+
+
+def _jobs(out: Path, split: SplitPlan, parts: dict[int, list[_Part]]) -> Iterator[Job]:
+    """Person by person, so that a worker prepares each one once. Writes what needs no rendering on the way."""
+    cameras = rig_cameras(split.size)
+    for number, of_person in parts.items():
+        identity = draw(SEED, number, SPLIT)
+        write_json(person(out, number) / "identity.json", identity.to_json())
+        write_calibration(out, number, cameras)
+        for part in of_person:
+            take = Take(out, number, part.name)
+            write_truth(take.truth, part.states, (frame for _, frame in part.views))
+            for state, (serial, frame) in zip(part.states, part.views, strict=True):
+                shot = Shot(cameras[serial], take.image_frame(serial, frame), take.mask_frame(serial, frame))
+                if not shot.done:
+                    yield Moment(identity, state, (shot,), split.samples, f"{SEED}/{number}/{part.name}/{frame}")
