@@ -1,0 +1,67 @@
+"""A decimated rig lies on the full rig's surface and moves with it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from avatarbench.errors import DataError
+from avatarbench.heads.anny import AnnyRig, load_anny
+from avatarbench.heads.decimate import Decimated, decimate, nearest
+
+
+@pytest.fixture(scope="module")
+def rig() -> AnnyRig:
+    return load_anny()
+
+
+@pytest.fixture(scope="module")
+def small(rig: AnnyRig) -> Decimated:
+    return decimate(rig, 1200)
+
+
+def test_it_has_about_as_many_faces_as_asked_for(small: Decimated) -> None:
+    assert 1100 <= len(small.faces) <= 1200
+    assert small.faces.max() == len(small.weights) - 1
+
+
+def test_its_vertices_are_on_the_full_surface_under_any_motion(rig: AnnyRig, small: Decimated) -> None:
+    draw = torch.Generator().manual_seed(0)
+    expression = torch.rand(1, 52, generator=draw)
+    posed = rig(torch.zeros(1, 0), expression, rig.rotations({"head": [0.1, 0.2, 0.4]})).vertices[0]
+    vertices = small.vertices(posed)
+    assert (small.weights >= -1e-6).all()
+    assert torch.allclose(small.weights.sum(1), torch.ones(len(vertices)), atol=1e-5)
+    corner = small.weights.max(1).values > 1 - 1e-6
+    assert torch.allclose(vertices[corner], posed[small.corners[corner, small.weights[corner].argmax(1)]], atol=1e-6)
+
+
+def test_it_keeps_the_shape(rig: AnnyRig, small: Decimated) -> None:
+    vertices = small.vertices(rig.template)
+    draw = torch.Generator().manual_seed(0)
+    some = rig.template[torch.randperm(len(rig.template), generator=draw)[:200]]
+    face, weights = nearest(some, vertices, small.faces)
+    away = (vertices[small.faces[face]] * weights[..., None]).sum(1) - some
+    assert away.norm(dim=1).median() < 1e-3  # a millimetre
+    assert away.norm(dim=1).quantile(0.95) < 5e-3
+
+
+def test_it_is_the_same_every_time(rig: AnnyRig, small: Decimated) -> None:
+    again = decimate(rig, 1200)
+    for one, two in zip(small, again, strict=True):
+        assert torch.equal(one, two)
+
+
+def test_a_place_outside_a_triangle_goes_to_its_edge() -> None:
+    vertices, faces = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]]), torch.tensor([[0, 1, 2]])
+    points = torch.tensor([[0.2, 0.2, 5.0], [0.5, -3.0, 0.0], [2.0, 2.0, 1.0], [-1.0, -1.0, 0.0]])
+    _, weights = nearest(points, vertices, faces)
+    expected = [[0.6, 0.2, 0.2], [0.5, 0.5, 0], [0, 0.5, 0.5], [1, 0, 0]]
+    assert np.allclose(weights.numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [3, 10**6])
+def test_a_count_that_cannot_be_is_refused(rig: AnnyRig, count: int) -> None:
+    with pytest.raises(DataError, match=str(count)):
+        decimate(rig, count)
