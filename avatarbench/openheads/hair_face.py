@@ -20,7 +20,7 @@ _BROW = np.array(
 )
 """The middle of an average brow, x and z, from the nose outward."""
 
-_BEARDS = {"stubble": 9000, "moustache": 9000, "goatee": 9000, "full": 9000}
+_BEARDS = {"stubble": 9000, "moustache": 14000, "goatee": 11000, "full": 9000}
 
 
 def face_hair(style: HairStyle, head: Head, seed: int) -> list[Hair]:
@@ -122,7 +122,7 @@ def _beard(style: HairStyle, head: Head, rng: np.random.Generator) -> list[Hair]
     direction += rng.normal(0, 0.2, direction.shape)
     chin = smoothstep((-0.03 - at[:, 2]) / 0.04)
     length = style.beard_length * rng.uniform(0.65, 1.1, len(at)) * (0.4 + 0.6 * chin)
-    length = np.where(lip > 0.3, np.minimum(length, 0.011), length)
+    length = np.where(lip > 0.3, np.minimum(style.beard_length * rng.uniform(0.8, 1.1, len(at)), 0.011), length)
     if style.beard == "stubble":
         points = _lying(head, faces, barycentric, direction, length, 0.5, np.zeros(3), 4)
         return toned(style, rng, points, 0.00018, "beard", (faces, barycentric), style.beard_melanin)

@@ -104,19 +104,27 @@ class HairStyle:
             raise DataError(f"hair described by {json.dumps(values)[:80]} cannot be read: {error}.") from error
 
 
-def reflectance(melanin: float, redness: float = 0.3) -> NDArray[np.float64]:
-    """(3,) linear RGB albedo of a volume of hair. ``melanin`` in [0, 1]: about 0.15 platinum, 0.3 blond, 0.45 dark
-    blond, 0.6 brown, 0.8 dark brown, 1 black; ``redness``: the share of pheomelanin.
+_TONES = np.array(  # melanin, then linear RGB as hair shows it in daylight
+    [
+        [0.00, 0.600, 0.540, 0.450],
+        [0.25, 0.420, 0.285, 0.145],
+        [0.45, 0.215, 0.125, 0.060],
+        [0.62, 0.100, 0.052, 0.025],
+        [0.80, 0.036, 0.019, 0.010],
+        [1.00, 0.011, 0.008, 0.006],
+    ]
+)
 
-    Absorption of eu- and pheomelanin from d'Eon et al. 2011 (An Energy-Conserving Hair Reflectance Model, section
-    6.1), to albedo by Chiang et al. 2016 (A Practical and Controllable Hair and Fur Model, equation 9) at an azimuthal
-    roughness of 0.3. A floor of half a percent stands for light that the cuticle reflects.
+
+def reflectance(melanin: float, redness: float = 0.3) -> NDArray[np.float64]:
+    """(3,) linear RGB albedo of hair. ``melanin`` in [0, 1]: 0 white, 0.25 blond, 0.45 dark blond, 0.62 brown, 0.8
+    dark brown, 1 black; ``redness`` in [0, 1]: 0 ashen, 0.3 usual, 0.9 ginger.
+
+    Between tones chosen by eye the logarithm is linear, as absorption is in the amount of pigment. (Albedo computed
+    from the measured absorption of melanin, for whole hair of a diffuse material, came out greenish.)
     """
-    amount = 2.0 * melanin**3.4
-    absorbed = amount * ((1 - redness) * np.array([0.419, 0.697, 1.37]) + redness * np.array([0.187, 0.4, 1.05]))
-    b = 0.3
-    scale = 5.969 - 0.215 * b + 2.532 * b**2 - 10.73 * b**3 + 5.574 * b**4 + 0.245 * b**5
-    return 0.005 + 0.85 * np.exp(-np.sqrt(absorbed) * scale)
+    tone = np.array([np.interp(melanin, _TONES[:, 0], np.log(_TONES[:, k])) for k in (1, 2, 3)])
+    return np.exp(tone + (redness - 0.3) * np.array([0.5, -0.35, -1.0]))
 
 
 _STYLE_WEIGHTS = {  # men, women, coiled hair (instead of either)
