@@ -1,10 +1,13 @@
 """Writes docs/metrics.md from the registered specs and docs/calibration: ``python docs/make_metrics.py``.
 
-A test keeps the page true.
+With the folder of a calibration, ``python docs/make_metrics.py calibration``, its record and plots become the ones that
+docs/calibration keeps. A test keeps the page true.
 """
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 
 from avatarbench import registry
@@ -83,5 +86,18 @@ def calibration(name: str, record: CalibrationRecord | None) -> str:
     return f"\n{block(found, registry.metric(name).version, f'{CALIBRATION.name}/{name}.png')}\n"
 
 
+def adopt(folder: Path) -> None:
+    """Replace docs/calibration by the record and the plots of ``folder``. Raises DataError where it holds no record."""
+    record = CalibrationRecord.load(folder / FILE_NAME)
+    plots = [folder / "plots" / f"{metric.id}.png" for metric in record.metrics if metric.unavailable is None]
+    CALIBRATION.mkdir(exist_ok=True)
+    for old in CALIBRATION.glob("*.png"):
+        old.unlink()
+    for path in (folder / FILE_NAME, *plots):
+        shutil.copyfile(path, CALIBRATION / path.name)
+
+
 if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        adopt(Path(sys.argv[1]))
     PAGE.write_text(page(), encoding="utf-8")

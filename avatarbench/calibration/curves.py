@@ -25,9 +25,9 @@ def slope(levels: Sequence[float], values: Array, zero: Array | None, seen: floa
 
     ``values`` (S, L): a scene a row; ``zero`` (S,): each scene's value without the change, or None where that is no
     measurement. Theil-Sen: the median of the slopes between all pairs of :data:`SMALL_END` points of a scene, of all
-    scenes together, so that neither a scene that differs nor a single bad value moves it far. They are the first ones, or
-    where the noise hides all below the level ``seen``, those from the last hidden one on: a distance under noise does
-    not add to it but drowns in it.
+    scenes together, so that neither a scene that differs nor a single bad value moves it far. They are the first ones,
+    or where the noise hides all below the level ``seen``, those from the last hidden one on: a distance under noise
+    does not add to it but drowns in it.
     """
     x, y = _points(levels, values, zero)
     hidden = 0 if seen is None else int((x < seen).sum()) - 1

@@ -59,7 +59,7 @@ def overview(record: CalibrationRecord) -> list[list[str]]:
     rows = [["metric", "unit", "floor", "another person", *(f"{c.kind} /{c.unit}" for c in curves)]]
     for metric in measured:
         ends = [_value(level) if level is not None else "" for level in (metric.floor, metric.stranger)]
-        rows.append([metric.id, metric.unit, *ends, *(_slope(curve) for curve in metric.curves)])
+        rows.append([metric.id, metric.unit, *ends, *(_slope(curve, metric) for curve in metric.curves)])
     return rows
 
 
@@ -73,7 +73,7 @@ def page(record: CalibrationRecord) -> str:
 def settings(record: CalibrationRecord) -> str:
     """One paragraph: what was rendered."""
     return (
-        f"{record.scenes} scenes: {record.identities} people of OpenHeads' test stream (seed {record.seed}) in "
+        f"{record.scenes} scenes: {record.identities} of the people of OpenHeads' test stream (seed {record.seed}) in "
         f"{len(record.bases)} states ({', '.join(record.bases)}), frontal camera, {record.size} x {record.size} px, "
         f"{record.samples} samples a pixel, {record.frames} rendered frames; "
         f"avatarbench {record.environment.packages.get('avatarbench', '?')}, {record.created:%Y-%m-%d}."
@@ -96,21 +96,24 @@ def write_values(measured: Mapping[str, Measured], path: Path) -> None:
 
 def _row(curve: Curve, metric: MetricCalibration, said: bool) -> list[str]:
     last = curve.levels[-1]
+    saturates = "no" if curve.saturation is None else f"after {curve.saturation:g}"
     if curve.detection is not None:
         seen = f"{curve.detection:g}"
-        saturates = "no" if curve.saturation is None else f"after {curve.saturation:g}"
     else:
-        known = metric.floor is not None and math.isfinite(metric.floor.sd)
-        seen, saturates = "not seen" if known else "unknown", "-"
-    cells = [f"{curve.title} ({curve.unit})", _slope(curve), saturates, seen, f"{last.level:g}: {_value(last)}"]
+        seen, saturates = "not seen" if _has_floor(metric) else "unknown", "-"
+    cells = [f"{curve.title} ({curve.unit})", _slope(curve, metric), saturates, seen, f"{last.level:g}: {_value(last)}"]
     if said:
         cells.insert(2, "" if curve.said is None else f"{curve.said:.2f}")
     return cells
 
 
-def _slope(curve: Curve) -> str:
-    """The slope, or a dash where the noise of the rendering hides all of the curve."""
-    return "-" if curve.group != "image" and curve.detection is None else _number(curve.slope)
+def _slope(curve: Curve, metric: MetricCalibration) -> str:
+    """The slope, or a dash where all of the curve lies within the noise of the rendering."""
+    return "-" if curve.detection is None and _has_floor(metric) else _number(curve.slope)
+
+
+def _has_floor(metric: MetricCalibration) -> bool:
+    return metric.floor is not None and math.isfinite(metric.floor.sd)
 
 
 def _set_line(metric: MetricCalibration) -> str:
@@ -125,7 +128,7 @@ def _set_line(metric: MetricCalibration) -> str:
 
 def _value(level: Level) -> str:
     text = _number(level.mean) if level.n else f"no value ({level.reason})"
-    if level.n and math.isfinite(level.sd):
+    if level.n and level.sd > 1e-6 * abs(level.mean):  # neither NaN nor rounding
         text += f" ± {_number(level.sd)}"
     return text + (f" ({level.n} of {level.n_total})" if 0 < level.n < level.n_total else "")
 
