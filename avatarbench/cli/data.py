@@ -39,9 +39,9 @@ def openheads(
     """Generate a training split of OpenHeads, in NeRSemble's layout.
 
     \b
-    avatarbench data openheads --out openheads --identities 20 --seed 1
-    avatarbench data openheads --out openheads --identities 20 --seed 1 --sequences FREE,EXP-5-mouth --cameras 4
-    avatarbench data openheads --out big --identities 2 --size 512 --samples 64 --frames 50 --workers 8
+    avatarbench data openheads --out openheads --identities 20 --cameras 4 --frames 25
+    avatarbench data openheads --out openheads --identities 20 --cameras 4 --frames 25 --sequences FREE,EXP-5-mouth
+    avatarbench data openheads --out big --identities 2 --seed 1 --size 512 --samples 64 --frames 50 --workers 8
 
     Interrupt it when you like: the same command goes on where it stopped. The test split's people are never drawn.
     """

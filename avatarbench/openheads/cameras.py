@@ -24,9 +24,9 @@ SERIALS: tuple[str, ...] = (
 FRONTAL = "222200037"
 DISTANCE = 1.0
 """Metres from the point that every camera looks at."""
-TARGET = (0.0, -0.04, 0.03)
+TARGET = (0.0, -0.04, 0.038)
 """That point: the middle of a head at rest, metres from its head joint."""
-FIELD = 0.38
+FIELD = 0.40
 """Metres that the shorter side of a picture spans at the target."""
 TARGET_AZIMUTH = 32.0
 """Degrees beyond which no target camera is drawn: there a turned head would show its profile or less."""
