@@ -66,23 +66,39 @@ def score_pairs(
     return found
 
 
-def score_set(metric: str, scenes: Sequence[Scene], frames: Frames, scorer: Scorer) -> Measured:
-    """Values of a set metric: the changed frames of all scenes against the unchanged ones."""
+def set_steps(scenes: Sequence[Scene]) -> int:
+    """How many values :func:`score_set` computes."""
+    return len(_set_changes(scenes)) + len(_persons(scenes))
+
+
+def score_set(
+    metric: str, scenes: Sequence[Scene], frames: Frames, scorer: Scorer, advance: Callable[[], None]
+) -> Measured:
+    """Values of a set metric: the changed frames of all scenes against the unchanged ones. ``advance`` follows each."""
 
     def compare(change: Change, chosen: Sequence[Scene]) -> SetResult:
         changed = [_image(c, frames) for scene in chosen for c in scene.comparisons if (c.kind, c.level) == change]
-        return scorer.set_value(metric, changed, [_still(scene.reference, frames) for scene in chosen])
+        result = scorer.set_value(metric, changed, [_still(scene.reference, frames) for scene in chosen])
+        advance()
+        return result
 
     found = Measured(frames=len(scenes))
-    for change in dict.fromkeys((c.kind, c.level) for scene in scenes for c in scene.comparisons):
+    for change in _set_changes(scenes):
         result = compare(change, scenes)
         found.values.append(Value(change, None, change[1], result.value, result.reason))
         found.features = result.features.shape[1] or found.features
     noise = NOISE, NOISE_SEEDS[0]
-    persons = dict.fromkeys(scene.person for scene in scenes)
-    without = [compare(noise, [scene for scene in scenes if scene.person != person]).value for person in persons]
+    without = [compare(noise, [s for s in scenes if s.person != person]).value for person in _persons(scenes)]
     found.floor_error = jackknife(without)
     return found
+
+
+def _set_changes(scenes: Sequence[Scene]) -> list[Change]:
+    return list(dict.fromkeys((c.kind, c.level) for scene in scenes for c in scene.comparisons))
+
+
+def _persons(scenes: Sequence[Scene]) -> list[int]:
+    return list(dict.fromkeys(scene.person for scene in scenes))
 
 
 def _items(scene: Scene, frames: Frames) -> list[Item]:

@@ -15,7 +15,7 @@ from avatarbench import assets, registry
 from avatarbench.calibration.changes import BASES, chosen
 from avatarbench.calibration.curves import DEVIATIONS, SHARE
 from avatarbench.calibration.frames import Frames, Painter, fingerprint
-from avatarbench.calibration.measure import Measured, score_pairs, score_set
+from avatarbench.calibration.measure import Measured, score_pairs, score_set, set_steps
 from avatarbench.calibration.plan import Scene, Shot, plan
 from avatarbench.calibration.plots import plot
 from avatarbench.calibration.protractor import METRICS, read_turns
@@ -125,10 +125,9 @@ def _score(
         task = progress.add_task("score", total=sum(len(scene.comparisons) for scene in scenes))
         found = score_pairs(scenes, frames, scorer, lambda n: progress.advance(task, n))
         sets = [spec.id for spec in metrics if spec.kind == "set"]
-        task = progress.add_task("score sets", total=len(sets), visible=bool(sets))
+        task = progress.add_task("score sets", total=len(sets) * set_steps(scenes), visible=bool(sets))
         for name in sets:
-            found[name] = score_set(name, scenes, frames, scorer)
-            progress.advance(task)
+            found[name] = score_set(name, scenes, frames, scorer, lambda: progress.advance(task))
         turns = {}
         judged = {spec.id: METRICS[spec.id] for spec in metrics if spec.id in METRICS}
         for judge in dict.fromkeys(judged.values()):

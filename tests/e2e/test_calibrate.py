@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from avatarbench.calibration.record import FILE_NAME, CalibrationRecord
 from tests.conftest import Cli
 
 SMALL = ("--identities", "1", "--size", "48", "--samples", "4", "--change", "blur", "--metric", "ssim")
 
 
+@pytest.mark.slow
 def test_it_renders_measures_reports_and_goes_on_from_what_is_there(cli: Cli, tmp_path: Path) -> None:
     done = cli("calibrate", *SMALL)
     assert done.returncode == 0, done.stderr
