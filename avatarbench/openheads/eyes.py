@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from avatarbench.openheads.identity import Eyes
+from avatarbench.openheads.identity_parts import Eyes
 from avatarbench.openheads.skin_noise import fractal, smoothstep, value_noise
 
 _RINGS, _SECTORS = 48, 64

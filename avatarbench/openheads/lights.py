@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from avatarbench.openheads.identity import Lighting
+from avatarbench.openheads.identity_parts import Lighting
 
 HEIGHT = 64
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from avatarbench.openheads.identity import Mouth
+from avatarbench.openheads.identity_parts import Mouth
 
 Array = NDArray[np.float64]
 

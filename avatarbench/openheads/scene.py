@@ -89,7 +89,7 @@ class Scene:
             **mesh.material,
         }
         properties = mi.Properties()
-        properties["bsdf"] = mi.load_dict(material)
+        properties["bsdf"] = mi.load_dict({"type": "twosided", "material": material})
         count = len(mesh.colour)
         shape = mi.Mesh(name, count, len(mesh.faces), has_vertex_normals=True, props=properties)
         shape.add_attribute("vertex_color", 3, mesh.colour.ravel())
@@ -139,8 +139,8 @@ class Scene:
                 "type": "perspective",
                 "fov": float(np.degrees(2 * np.arctan(width / (fx + fy)))),
                 "fov_axis": "x",
-                "principal_point_offset_x": float(camera.K[0, 2]) / width - 0.5,
-                "principal_point_offset_y": float(camera.K[1, 2]) / height - 0.5,
+                "principal_point_offset_x": 0.5 - float(camera.K[0, 2]) / width,
+                "principal_point_offset_y": 0.5 - float(camera.K[1, 2]) / height,
                 "near_clip": 0.01,
                 "far_clip": 100.0,
                 "to_world": mi.ScalarTransform4f(to_world),

@@ -16,7 +16,7 @@ from avatarbench.method import Camera
 from avatarbench.openheads.hair import Strands, follow, grow
 from avatarbench.openheads.identity import Identity
 from avatarbench.openheads.lights import environment
-from avatarbench.openheads.scene import Curves, Scene
+from avatarbench.openheads.scene import Curves, Placed, Scene
 from avatarbench.openheads.state import HeadState
 from avatarbench.openheads.studio_film import develop
 from avatarbench.openheads.studio_head import HeadModel
@@ -50,7 +50,7 @@ class Studio:
         rest = self._neutral.rest[0].numpy()
         self._head = HeadModel(self.rig, identity, rest, self._neutral.joints[0].numpy())
         self._hair = grow(identity.hair, self.rig, rest, identity.noise)
-        placed = self._head.place(rest, self._neutral.transforms[0].numpy())
+        placed = self.placed(HeadState.neutral())
         curves = [_curves(group) for group in self._hair]
         self._scene = Scene(self._head.meshes, placed, curves, environment(identity.lighting))
         self._placed: bytes | None = None  # the state that the scene is in
@@ -82,11 +82,17 @@ class Studio:
         film = self._scene.render(camera, SCALE, samples // (SCALE * SCALE), seed)
         return Picture(*develop(film))
 
+    def placed(self, state: HeadState) -> Placed:
+        """Positions and normals of every mesh under ``state``: skin, chest, cloth, left and right eye, upper and lower
+        teeth."""
+        posed = self.pose(state)
+        return self._head.place(posed.vertices[0].numpy(), posed.transforms[0].numpy())
+
     def _place(self, state: HeadState) -> None:
         posed = self.pose(state)
         vertices, transforms = posed.vertices[0].numpy(), posed.transforms[0].numpy()
         hair = follow(self._hair, vertices, self._neutral.rest[0].numpy(), transforms)
-        self._scene.place(self._head.place(vertices, transforms), [_curves(group) for group in hair])
+        self._scene.place(self.placed(state), [_curves(group) for group in hair])
 
 
 def _curves(group: Strands) -> Curves:

@@ -24,7 +24,7 @@ from avatarbench.openheads.skin import Canvas, paint
 from avatarbench.openheads.torso import torso
 
 _LEVELS = 2
-_SKIN = {"specular": 0.45, "flatness": 0.6}
+_SKIN = {"specular": 0.36, "flatness": 0.6}
 
 
 class _Ground:
@@ -106,7 +106,7 @@ class HeadModel:
             "cloth": Mesh(
                 body.faces, body.colour, np.full(len(bare), 0.85, np.float32), {"specular": 0.2, "sheen": 0.5}
             ),
-            **{side: Mesh(self._eyeball.faces, self._eyeball.colour, wet, {"specular": 0.4}) for side in ground.eyes},
+            **{side: Mesh(self._eyeball.faces, self._eyeball.colour, wet, {"specular": 1.0}) for side in ground.eyes},
             **{jaw: Mesh(row.faces, row.colour, row.roughness, {"specular": 0.5}) for jaw, row in self._rows.items()},
         }
         self._row_normals = {jaw: Normals(row.faces, len(row.points)) for jaw, row in self._rows.items()}

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from avatarbench.heads.anny import JOINTS
-from avatarbench.openheads.identity import Clothes, Identity
+from avatarbench.openheads.identity import Identity
+from avatarbench.openheads.identity_parts import Clothes
 from avatarbench.openheads.scene_surface import Matrix, Normals, subdivision
 from avatarbench.openheads.skin_noise import fractal, smoothstep, value_noise
 from avatarbench.openheads.torso_build import GENDERS, MUSCLES, WEIGHTS
