@@ -35,7 +35,7 @@ class SplitPlan:
 
     numbers: tuple[int, ...] = NUMBERS
     size: int = 256
-    samples: int = 64
+    samples: int = 24
     steps: int = 24
     targets: int = 3
 
