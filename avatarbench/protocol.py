@@ -54,9 +54,9 @@ class ProtocolSpec:
     source identities in ``references``, without which the sources' own sequences serve.
 
     ``truth`` names the sequence that holds the true frames of cross-reenactment, at the driver's index, e.g.
-    ``"{source}_{sequence}-AS-{driver}_{camera}"``: ``source`` and ``driver`` are identities; ``sequence`` and ``camera``
-    are cut out of the driver sequence's name at its first and last underscore. ``manifest`` is where the resolved pairs
-    ship, ``"package:path"``.
+    ``"{source}_{sequence}-AS-{driver}_{camera}"``: ``source`` and ``driver`` are identities; ``sequence`` and
+    ``camera`` are cut out of the driver sequence's name at its first and last underscore. ``manifest`` is where the
+    resolved pairs ship, ``"package:path"``.
     """
 
     id: str

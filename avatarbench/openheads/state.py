@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 @dataclass(frozen=True)
 class HeadState:
     """``expression``: (52,) float32, usually in [0, 1], in the order of ``AnnyRig.expression_names``;
-    ``joints``: (8, 3) float32, axis-angle radians in the order of :data:`avatarbench.heads.anny.JOINTS`, rest-pose axes;
-    ``translation``: (3,) float32 metres."""
+    ``joints``: (8, 3) float32, axis-angle radians in the order of :data:`avatarbench.heads.anny.JOINTS`, rest-pose
+    axes; ``translation``: (3,) float32 metres."""
 
     expression: NDArray[np.float32]
     joints: NDArray[np.float32]
