@@ -41,6 +41,9 @@ manifests: setup ## resolve the protocols' shipped manifests anew, after the emb
 
 benchmark: setup ## speed and memory beside the reference packages
 	$(BIN)/python benchmarks/metrics.py
+	$(BIN)/python benchmarks/rig.py
+	$(BIN)/python benchmarks/openheads_generate.py
+	$(BIN)/python benchmarks/tracking.py
 
 clean: ## remove the environment and build products, not your runs
 	rm -rf .venv build dist *.egg-info
