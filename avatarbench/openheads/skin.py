@@ -82,7 +82,8 @@ def paint(identity: Identity, canvas: Canvas) -> Paint:
     lips = _pigment(skin.lips_melanin * 0.95 + 0.12 + 0 * lips_blood, lips_blood, 0.0)
     lips = lips * (1 - skin.makeup) + skin.makeup * np.asarray(skin.lipstick)
     edge = np.clip(canvas.lips * (1.0 + 0.2 * fine), 0, 1)[:, None]
-    colour = colour * (1 - 0.85 * edge) + 0.85 * edge * lips
+    edge = edge * (0.58 + 0.27 * max(identity.gender, skin.makeup))  # men's lips stand out less
+    colour = colour * (1 - edge) + edge * lips
     inside = canvas.mouth[:, None]
     depth = smoothstep(-0.104, -0.075, p[:, 1])[:, None]
     colour = colour * (1 - inside) + inside * (np.array([0.36, 0.075, 0.07]) * (1 - 0.8 * depth))
