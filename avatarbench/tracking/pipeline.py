@@ -23,6 +23,8 @@ Progress = Callable[[str, int, int], None]
 """Told of a stage, the frames done, and the frames there are."""
 
 STILLS_FPS = 25.0
+_DERIVED = ("anny.npz", "overlay.png", "overlay.mp4")
+"""What stands beside ``track.npz`` and is true of it alone."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ def track_media(
     """Track an image, a video or a folder of frames into ``out``: track.npz, anny.npz, overlay.png or overlay.mp4.
 
     Each file is there whole or not at all. A frame without a face is NaN with a reason in ``track.npz``, which is
-    written even where no frame has one; there is nothing to fit then. Raises DataError for what cannot be read,
+    written even where no frame has one; there is nothing to fit then. What an older run left under these names goes
+    first, so that the folder never holds the results of two sources. Raises DataError for what cannot be read,
     UsageError for a folder of several sequences, OSError where ``out`` cannot be written.
     """
     data = FolderDataset(source, loose="frames")
@@ -75,6 +78,8 @@ def track_media(
         count = data.length(name)
         out.mkdir(parents=True, exist_ok=True)
         track = track_frames(_frames(data, name), _fps(source), on_frame=lambda n: told("landmarks", n, count))
+        for older in _DERIVED:
+            (out / older).unlink(missing_ok=True)
         files = [out / "track.npz"]
         track.save(files[0])
         anny = None

@@ -12,6 +12,7 @@ import av
 import numpy as np
 from PIL import Image
 
+from avatarbench.tracking.pipeline import track_media
 from avatarbench.tracking.track_file import load_track
 from tests.conftest import Cli
 from tests.e2e.media import FACE, NO_FACE, moving_face, write_image, write_video
@@ -59,6 +60,16 @@ def test_without_fit_and_overlay_only_the_track_is_written(cli: Cli, tmp_path: P
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["track.npz"]
     x = load_track(tmp_path / "out" / "track.npz").landmarks[:, 1, 0]
     assert x[1] > x[0]  # f9 comes before f10
+
+
+def test_a_folder_of_an_older_result_keeps_nothing_of_it(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("anny.npz", "overlay.png", "overlay.mp4", "notes.txt"):
+        (out / name).write_text("of another picture")
+    write_image(tmp_path / "wall.png", NO_FACE)
+    assert not track_media(tmp_path / "wall.png", out, overlay=False).track.found.any()
+    assert sorted(p.name for p in out.iterdir()) == ["notes.txt", "track.npz"]
 
 
 def test_no_face_at_all_is_a_failure_that_keeps_its_reasons(cli: Cli, tmp_path: Path) -> None:
