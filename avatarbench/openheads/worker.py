@@ -130,7 +130,7 @@ class Worker:
         if not reel.mask.exists():
             self._encode(reel, reel.mask, slice(3, 4))
         if reel.tracking is not None and not reel.tracking.exists():
-            self._track(reel.image, reel.tracking)
+            self._track(reel, reel.tracking)
         shutil.rmtree(reel.frames[0].parent, ignore_errors=True)  # what is left is removed with its whole cache
         return 0
 
@@ -152,28 +152,13 @@ class Worker:
             for file in reel.frames:
                 encoder.add(_read(file)[..., channels])
 
-    def _track(self, video: Path, target: Path) -> None:
-        """478 landmarks (T, 478, 3) pixels, 52 scores (T, 52), head (T, 4, 4) and whether a face was found (T,)."""
-        from avatarbench.metrics.face import ARKIT_NAMES, FaceLandmarker
-        from avatarbench.metrics.features import Frame, Missing
+    def _track(self, reel: Reel, target: Path) -> None:
+        from avatarbench.metrics.face import FaceLandmarker
+        from avatarbench.tracking.landmarks import track_frames
 
         if self._landmarker is None:
             self._landmarker = FaceLandmarker()
-        found = [self._landmarker.extract([Frame(image)])[0] for image in _images(video)]
-        nothing = {"landmarks": (478, 3), "arkit": (52,), "head": (4, 4)}
-        arrays = {
-            name: np.stack([np.full(shape, np.nan, np.float32) if isinstance(f, Missing) else f[name] for f in found])
-            for name, shape in nothing.items()
-        }
-        with writing(target) as temporary, temporary.open("wb") as stream:
-            np.savez_compressed(
-                stream,
-                landmarks=arrays["landmarks"],
-                arkit=arrays["arkit"],
-                head=arrays["head"],
-                found=np.array([not isinstance(f, Missing) for f in found]),
-                arkit_names=np.array(ARKIT_NAMES),
-            )
+        track_frames(_images(reel.image), reel.fps, self._landmarker).save(target)
 
 
 def _images(video: Path) -> Iterator[NDArray[np.uint8]]:

@@ -15,12 +15,16 @@ from PIL import Image
 
 from avatarbench.datasets.video import Video
 from avatarbench.errors import DataError, UsageError
+from avatarbench.metrics.face import NO_FACE
 from avatarbench.openheads import crew, split, studio, worker
 from avatarbench.openheads.cameras import FRONTAL, SERIALS, target_cameras
 from avatarbench.openheads.generate import Request, generate, number_of
 from avatarbench.openheads.layout import Take
 from avatarbench.openheads.split import SplitPlan, make_test_split
 from avatarbench.openheads.worker import Moment, Reel
+from avatarbench.tracking.landmarks import track_frames
+from avatarbench.tracking.track_file import load_track
+from tests.e2e.media import moving_face
 from tests.units.openheads_fake import Inline, PaintingStudio
 
 CAMERAS = (FRONTAL, SERIALS[0])
@@ -149,12 +153,24 @@ def test_tracking_can_be_added_later_without_rendering(tmp_path: Path, inline: I
     inline.done.clear()
     assert generate(replace(one, tracking=True), 1) == 0
     assert all(isinstance(job, Reel) for job in inline.done)
-    with np.load(Take(tmp_path, 1, "FREE").tracking(FRONTAL), allow_pickle=False) as found:
-        assert found["landmarks"].shape == (3, 478, 3)
-        assert found["arkit"].shape == (3, 52)
-        assert found["head"].shape == (3, 4, 4)
-        assert not found["found"].any()  # noise has no face, and says so
-        assert np.isnan(found["arkit"]).all()
+    found = load_track(Take(tmp_path, 1, "FREE").tracking(FRONTAL))
+    assert (len(found), found.fps, found.size) == (3, 25.0, (32, 32))
+    assert set(found.reasons) == {NO_FACE}  # noise has none
+    assert np.isnan(found.arkit).all()
+
+
+def test_tracking_is_a_track_of_the_video_as_avatarbench_reads_it(tmp_path: Path) -> None:
+    frames = tuple(tmp_path / "frames" / f"{at}.png" for at in range(2))
+    frames[0].parent.mkdir()
+    for file, face in zip(frames, moving_face(2, faceless=(1,)), strict=True):
+        Image.fromarray(face).convert("RGBA").save(file)
+    reel = Reel(frames, tmp_path / "i.mp4", tmp_path / "m.mp4", tmp_path / "t.npz", 30.0)
+    Inline()([reel], 1, lambda job, _: ())
+    found = load_track(tmp_path / "t.npz")
+    (alone,) = track_frames(moving_face(1)).landmarks
+    assert found.found.tolist() == [True, False]
+    assert found.faces.tolist() == [1, 0]
+    np.testing.assert_array_equal(found.landmarks[0], alone)
 
 
 def test_another_seed_is_refused_and_nothing_is_touched(tmp_path: Path, inline: Inline) -> None:
