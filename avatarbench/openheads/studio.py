@@ -68,7 +68,7 @@ class Studio:
         return posed
 
     def render(self, state: HeadState, camera: Camera, samples: int = 32, seed: int = 0) -> Picture:
-        """The head under ``state`` as ``camera`` sees it, ``samples`` paths a pixel, a multiple of 4 (else the next lower).
+        """The head under ``state`` as ``camera`` sees it, ``samples`` paths a pixel, rounded down to a multiple of 4.
 
         The same arguments give the same picture, with any number of threads. Raises UsageError for a state of other
         shapes, fewer samples, or a camera whose pixels are not square.
