@@ -1,0 +1,81 @@
+"""What a fit is told: ``configs/fit/*.yaml``, checked."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Rates(Section):
+    """Adam's steps. ``means`` falls exponentially from the first to the second over the fit."""
+
+    means: tuple[float, float] = (5e-3, 5e-5)
+    scales: float = 1.7e-2
+    quaternions: float = 1e-3
+    opacities: float = 5e-2
+    colours: float = 2.5e-3
+    harmonics: float = 1.25e-4
+
+
+class Densify(Section):
+    """Adaptive density control (Kerbl et al. 2023, section 5), in steps. ``gradient``: mean screen-space gradient, in
+    units of half the picture; ``size``: a Gaussian wider than this part of the scene's radius is split, others
+    cloned."""
+
+    start: int = Field(10_000, ge=0)
+    stop: int = Field(600_000, ge=0)
+    every: int = Field(2_000, ge=1)
+    gradient: float = Field(2e-4, gt=0)
+    size: float = Field(0.01, gt=0)
+    fade: float = Field(0.005, gt=0, lt=1, description="a Gaussian less opaque than this is removed")
+    reset_every: int = Field(60_000, ge=1, description="opacities fall to at most twice ``fade``")
+
+
+class Density(Section):
+    """AvatarPointillist's constraint: a face holds none or ``least`` to ``most`` Gaussians."""
+
+    enabled: bool = True
+    least: int = Field(4, ge=1)
+    most: int = Field(15, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Density:
+        if self.most < self.least:
+            raise ValueError(f"most ({self.most}) is below least ({self.least})")
+        return self
+
+
+class Losses(Section):
+    """Weights of GaussianAvatars' loss. Thresholds in local units: of the face's size."""
+
+    ssim: float = Field(0.2, ge=0, le=1)
+    position: float = 0.01
+    position_free: float = 1.0
+    scale: float = 1.0
+    scale_free: float = 0.6
+
+
+class FitConfig(Section):
+    """One fit. ``size``: pixels a side; ``cameras``: at most so many, evenly chosen; ``faces``: the rig is decimated
+    to about so many, None keeps it; ``points``: at most so many Gaussians."""
+
+    steps: int = Field(600_000, ge=1)
+    size: int | None = Field(None, ge=16)
+    cameras: int | None = Field(None, ge=1)
+    frames: int | None = Field(None, ge=1, description="at most so many time steps, evenly chosen")
+    faces: int | None = Field(None, ge=20)
+    points: int | None = Field(None, ge=1)
+    degree: Literal[0, 1, 2, 3] | None = 3
+    refine: bool = Field(True, description="also optimise every frame's pose and expression, as GaussianAvatars does")
+    device: str = "auto"
+    seed: int = 0
+    checkpoint_every: int = Field(10_000, ge=1)
+    rates: Rates = Rates()
+    densify: Densify = Densify()
+    density: Density = Density()
+    losses: Losses = Losses()

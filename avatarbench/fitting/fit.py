@@ -1,0 +1,209 @@
+"""The fit of one subject: GaussianAvatars' procedure (Qian et al. 2024), with AvatarPointillist's density
+constraint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from avatarbench.errors import DataError
+from avatarbench.files import writing
+from avatarbench.fitting.config import FitConfig
+from avatarbench.fitting.density import ScreenGradients, constrain, densify, prune
+from avatarbench.fitting.gaussians import LocalGaussians
+from avatarbench.fitting.loss import held, photometric
+from avatarbench.gaussians.cloud import Cloud
+from avatarbench.gaussians.render import render
+from avatarbench.gaussians.rigged import face_frames, to_world
+from avatarbench.method import Camera
+
+CHECKPOINT = "checkpoint.pt"
+
+
+class Subject(Protocol):
+    """What is fitted: pictures of one head, and the mesh under each. Indices count views."""
+
+    faces: Tensor
+    """(F, 3) int64."""
+
+    def __len__(self) -> int: ...
+
+    def image(self, view: int) -> Tensor:
+        """(H, W, 3) float32 in [0, 1] over white."""
+        ...
+
+    def camera(self, view: int) -> Camera: ...
+
+    def vertices(self, view: int) -> Tensor:
+        """(V, 3) metres, posed; carries gradients where pose and expression are refined."""
+        ...
+
+    def rest(self) -> Tensor:
+        """(V, 3) metres: zero pose, zero expression, the subject's own shape."""
+        ...
+
+    def refinements(self) -> Sequence[tuple[Tensor, float]]:
+        """Parameters of the tracking that the fit also optimises, each with its learning rate."""
+        ...
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a step tells whoever watches. ``psnr``: of the last pictures, dB."""
+
+    step: int
+    points: int
+    psnr: float
+
+
+class Fit:
+    """One fit, step by step. ``views``: the ones trained on. Equal inputs, seed and thread-independent renderer give
+    equal clouds; :meth:`save` and :meth:`load` continue exactly."""
+
+    def __init__(self, subject: Subject, views: Sequence[int], config: FitConfig, device: torch.device) -> None:
+        if not views:
+            raise DataError("a fit needs at least one picture to learn from.")
+        self.subject, self.views, self.config, self.device = subject, list(views), config, device
+        self.step = 0
+        self.draw = torch.Generator().manual_seed(config.seed)
+        self.rest_frames = face_frames(subject.rest().to(device), subject.faces.to(device))
+        self.gaussians = LocalGaussians(self._first_bindings(), config.degree, config.rates, device)
+        self.gradients = ScreenGradients.zeros(len(self.gaussians), device)
+        self.radius = float((subject.rest() - subject.rest().mean(0)).norm(dim=1).max())
+        refined = [{"params": [p], "lr": rate} for p, rate in subject.refinements()]
+        self.refiner = torch.optim.Adam(refined) if refined else None
+        self._order: list[int] = []
+        self._recent: list[float] = []
+        if config.density.enabled:
+            self._constrain()
+
+    def _first_bindings(self) -> Tensor:
+        """One Gaussian a face; where the points do not suffice, the largest faces."""
+        area = self.rest_frames.scale.square()
+        most = self.config.points
+        if most is None or most >= len(area):
+            return torch.arange(len(area))
+        return torch.argsort(area, descending=True, stable=True)[:most].sort().values.cpu()
+
+    def run(self, watch: Callable[[Progress], None], folder: Path | None = None) -> Cloud:
+        """To the last step, saving to ``folder`` now and then; the canonical cloud. ``watch`` is called after each
+        step."""
+        while self.step < self.config.steps:
+            self._one_step()
+            watch(Progress(self.step, len(self.gaussians), self.psnr()))
+            if folder is not None and self.step % self.config.checkpoint_every == 0:
+                self.save(folder / CHECKPOINT)
+        return self.canonical()
+
+    def psnr(self) -> float:
+        """Mean over the last pictures, dB."""
+        return sum(self._recent) / len(self._recent) if self._recent else math.nan
+
+    def canonical(self) -> Cloud:
+        """Equation 1's cloud: the global positions on the subject's rest mesh, with bindings; detached, on the CPU."""
+        return self.gaussians.world(self.rest_frames).detach().to("cpu")
+
+    def local(self) -> Cloud:
+        """The cloud in its triangles' frames, detached, on the CPU."""
+        return self.gaussians.local().detach().to("cpu")
+
+    def _one_step(self) -> None:
+        config = self.config
+        view = self._next_view()
+        target, camera = self.subject.image(view).to(self.device), self.subject.camera(view)
+        frames = face_frames(self.subject.vertices(view).to(self.device), self.subject.faces.to(self.device))
+        local = self.gaussians.local()
+        shift = torch.zeros(1, len(local), 2, device=self.device, requires_grad=True)
+        seen = render(
+            to_world(local, frames.of(self.gaussians.bindings)),
+            [camera],
+            background=torch.ones(3, device=self.device),
+            shift=shift,
+        )
+        image = seen.image
+        loss = photometric(image, target[None], config.losses.ssim)
+        loss = loss + held(local.means, local.scales, seen.radii[0] > 0, config.losses)
+        self.gaussians.optimiser.zero_grad(set_to_none=True)
+        if self.refiner is not None:
+            self.refiner.zero_grad(set_to_none=True)
+        loss.backward()
+        if shift.grad is not None:
+            self.gradients.add(shift.grad[0], seen.radii[0], camera.width, camera.height)
+        self.gaussians.set_progress(self.step / config.steps)
+        self.gaussians.optimiser.step()
+        if self.refiner is not None:
+            self.refiner.step()
+        error = (image.detach().clamp(0, 1) - target[None]).square().mean()
+        self._recent = [*self._recent[-99:], float(-10 * torch.log10(error.clamp_min(1e-10)))]
+        self.step += 1
+        self._change_density()
+
+    def _change_density(self) -> None:
+        """Densification, fading and the constraint, where this step calls for them."""
+        config = self.config
+        plan = config.densify
+        if plan.start <= self.step < plan.stop and self.step % plan.every == 0:
+            room = None if config.points is None else config.points - len(self.gaussians)
+            densify(self.gaussians, self.gradients, self.rest_frames, plan, self.radius, room, self.draw)
+            prune(self.gaussians, plan, config.density)
+            self._constrain()
+            self.gradients = ScreenGradients.zeros(len(self.gaussians), self.device)
+        if self.step < plan.stop and self.step % plan.reset_every == 0:
+            self.gaussians.fade_to(2 * plan.fade)
+
+    def _constrain(self) -> None:
+        constrain(self.gaussians, self.config.density, self.config.points, self.draw)
+        self.gradients = ScreenGradients.zeros(len(self.gaussians), self.device)
+
+    def _next_view(self) -> int:
+        """Every view once, in an order drawn anew each round."""
+        if not self._order:
+            self._order = torch.randperm(len(self.views), generator=self.draw).tolist()
+        return self.views[self._order.pop()]
+
+    def save(self, path: Path) -> None:
+        """Everything that :meth:`load` needs to go on exactly."""
+        state = {
+            "step": self.step,
+            "gaussians": self.gaussians.state(),
+            "gradients": (self.gradients.total, self.gradients.seen),
+            "draw": self.draw.get_state(),
+            "order": self._order,
+            "recent": self._recent,
+            "config": self.config.model_dump_json(),
+            "refined": [p.detach() for p, _ in self.subject.refinements()],
+            "refiner": self.refiner.state_dict() if self.refiner is not None else None,
+        }
+        with writing(path) as temporary:
+            torch.save(state, temporary)
+
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint. Raises DataError for one that is damaged or of another configuration."""
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            before = FitConfig.model_validate_json(state["config"])
+        except FileNotFoundError as error:
+            raise DataError(f"{path} does not exist: there is no fit to resume.") from error
+        except Exception as error:  # torch raises anything for a damaged file; none of it is ours to tell apart
+            raise DataError(f"{path} is no checkpoint of a fit: {error}. Remove it and fit again.") from error
+        same = {"steps", "device", "checkpoint_every"}
+        then, now = (c.model_dump(exclude=same) for c in (before, self.config))
+        if then != now:
+            changed = ", ".join(f"{k} was {then[k]} and is {now[k]}" for k in then if then[k] != now[k])
+            raise DataError(f"{path} was made with another configuration: {changed}. Choose another --out.")
+        self.step = state["step"]
+        self.gaussians.restore(state["gaussians"])
+        self.gradients = ScreenGradients(*state["gradients"])
+        self.draw.set_state(state["draw"].cpu())
+        self._order, self._recent = list(state["order"]), list(state["recent"])
+        with torch.no_grad():
+            for (parameter, _), value in zip(self.subject.refinements(), state["refined"], strict=True):
+                parameter.copy_(value)
+        if self.refiner is not None and state["refiner"] is not None:
+            self.refiner.load_state_dict(state["refiner"])
