@@ -22,7 +22,7 @@ demo: setup ## three methods on the embedded protocols: 3 people, 8 driver frame
 	$(BIN)/avatarbench run $(METHODS) $(OPENHEADS) -p portrait-cross --sources 3 --limit 8 --skip-missing
 
 demo-full: setup ## the same on every person and frame
-	$(BIN)/avatarbench run $(METHODS) $(OPENHEADS) -p portrait-cross --skip-missing
+	$(BIN)/avatarbench run $(METHODS) $(OPENHEADS) -p portrait-cross --stride 1 --skip-missing
 
 test: setup ## all tests
 	$(BIN)/python -m pytest

@@ -107,7 +107,7 @@ class NersembleDataset:
         stored = self._stored_masks(found)
         if stored is not None:
             grey = (
-                self._video(stored).read(index) if found.is_video else read_image(stored / found.files[index].name)[0]
+                self._video(stored).read(index) if found.is_video else self._mask_frame(stored, found.files[index].name)
             )
             width, height = _frame_size(found.files[0])
             if grey.shape[:2] != (height, width):
@@ -224,6 +224,12 @@ class NersembleDataset:
         """The video, or the folder, of masks beside a recording."""
         here = found.folder / "sequences" / found.sequence / "masks"
         return self._file(here / f"cam_{found.camera}{'.mp4' if found.is_video else ''}")
+
+    def _mask_frame(self, folder: Path, name: str) -> NDArray[np.uint8]:
+        path = self._file(folder / name)
+        if path is None:
+            raise DataError(f"{folder} has no mask {name}, or only a link that leads out of {self.root}.")
+        return read_image(path)[0]
 
     def _background(self, found: Recording) -> Path | None:
         return self._file(found.folder / "sequences" / BACKGROUND / f"image_{found.camera}.jpg")

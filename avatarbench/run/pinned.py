@@ -1,4 +1,4 @@
-"""The manifest that ships beside a protocol: who drives whom, readable, with the hash that a run has to meet.
+"""The manifest that ships beside a protocol: who drives whom, readable, with the hashes that a run has to meet.
 
 ``python -m avatarbench.run.pinned protocols/manifests`` writes those of every protocol that ships one, from the data
 that is part of the package; run it after that data or a protocol changed.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Container
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,20 @@ def read_pinned(spec: ProtocolSpec) -> dict[str, Any]:
         return json.loads(files(package).joinpath(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, ImportError) as error:
         raise DataError(f"the manifest of '{spec.id}' ({spec.manifest}) cannot be read: {error}") from error
+
+
+def altered(spec: ProtocolSpec, manifest: Manifest, own: Container[str]) -> list[str]:
+    """Sequences of a run on the data that ships, whose files are not those of the shipped manifest.
+
+    ``own``: datasets for which the user named a folder of theirs; they answer to no manifest of ours. Raises DataError
+    where the shipped manifest is missing.
+    """
+    if not spec.manifest:
+        return []
+    pinned = read_pinned(spec)["files"]
+    refs = {r for p in manifest.pairs for r in (p.source, p.driver, p.target) if r is not None and r.dataset not in own}
+    named = {f"{r.dataset}/{r.sequence}": r.digest for r in refs}
+    return sorted(name for name, digest in named.items() if pinned.get(name, digest) != digest)
 
 
 def summary(manifest: Manifest) -> dict[str, Any]:

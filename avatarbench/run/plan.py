@@ -144,7 +144,9 @@ def _frames(selection: Selection, datasets: Datasets) -> list[FrameRef]:
         known = list(dataset.sequences())
         raise DataError(
             f"dataset '{selection.dataset}' has no sequence like {' or '.join(selection.sequences)}; "
-            f"it has {', '.join(known[:5])}{', ...' if len(known) > 5 else ''}."
+            f"it has {', '.join(known[:5])}{', ...' if len(known) > 5 else ''}. Choose others with "
+            "sources.sequences=['*_NAME_*'] and frames.sequences=['*_NAME_*']; a folder generated with "
+            "--sequences PORTRAIT,FREE needs neither."
         )
     found: list[FrameRef] = []
     for sequence in chosen:

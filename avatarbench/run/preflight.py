@@ -92,7 +92,7 @@ def _look_up(find: Callable[[str], T], names: Iterable[str], errors: list[str]) 
 def check(found: Preflight, config: RunConfig) -> None:
     """Fill in datasets, problems and what has to be left out. Fetches the assets that may be fetched unasked."""
     missing = _missing_assets(found, config)
-    if TRACKER in missing:
+    if TRACKER in missing and found.protocol.image.crop == "face":
         found.fatal.append(f"the face tracker crops every frame and is missing: {missing[TRACKER]}")
     if config.device.startswith("cuda") and not _sees_cuda():
         found.fatal.append(f"device={config.device} was asked for and torch sees no CUDA device")
@@ -149,7 +149,8 @@ def _check_method(found: Preflight, method: MethodSpec, options: dict[str, objec
         found.optional.append(f"method '{method.id}' cannot run on '{found.protocol.id}': {why}")
         found.without_methods[method.id] = why
         return
-    for asset in method.assets:
+    tracked = (TRACKER,) if "mediapipe" in method.needs else ()
+    for asset in dict.fromkeys((*method.assets, *tracked)):
         if asset in missing:
             found.optional.append(f"method '{method.id}' lacks {missing[asset]}")
             found.without_methods.setdefault(method.id, "weights")

@@ -15,6 +15,7 @@ from avatarbench.protocol import FrameRef, Manifest
 from avatarbench.run.config import RunConfig
 from avatarbench.run.describe import asset_hashes, describe_method, describe_metric, describe_protocol
 from avatarbench.run.environment import describe_environment
+from avatarbench.run.pinned import altered
 from avatarbench.run.plan import make_manifest, reference_set
 from avatarbench.run.preflight import Preflight, check, check_cameras, check_set_sizes, resolve
 from avatarbench.run.record import RunRecord
@@ -39,6 +40,12 @@ def prepare(config: RunConfig) -> Prepared:
         try:
             manifest = make_manifest(found.protocol, config, found.datasets)
             references = reference_set(found.protocol, manifest, found.datasets)
+            if wrong := altered(found.protocol, manifest, config.data):
+                raise DataError(
+                    f"{len(wrong)} sequences of the data that ships are not what '{found.protocol.id}' was made of "
+                    f"({', '.join(wrong[:3])}{', ...' if len(wrong) > 3 else ''}): install avatarbench again, or name "
+                    "a folder of yours."
+                )
             check_cameras(found, manifest)
             check_set_sizes(found, manifest, len(references))
         except DataError as error:

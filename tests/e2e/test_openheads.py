@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +103,11 @@ def test_bad_folders_and_patterns_stop_before_any_work(cli: Cli, heads: Path, tm
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_show_tells_rule_cameras_sequences_and_set_sizes(protocol: str, cli: Cli) -> None:
-    output = cli("show", "protocol", protocol).stdout
-    for part in ("*_PORTRAIT_*", "3 target cameras", "222200037", "seed", "never truth", "pairs"):
+    shown = cli("show", "protocol", protocol)
+    assert shown.returncode == 0
+    output = shown.stdout
+    counts = "9 sources, 216 pairs" if protocol == "openheads-self" else "8 sources, 192 pairs"
+    assert re.search(r"\b[0-9a-f]{64}\b", output)
+    for part in (counts, "*_PORTRAIT_222200037", "3 target cameras", "222200037", "seed", "never truth", "pairs"):
         assert part in output
     assert ("{source}_{sequence}-AS-{driver}_{camera}" in output) == (protocol == "openheads-cross-gt")

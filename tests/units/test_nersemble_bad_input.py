@@ -170,7 +170,7 @@ def test_a_mask_that_does_not_fit_its_frame_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="mask 0 is 32 x 32, the frame 64 x 64"):
         NersembleDataset(tmp_path).mask(f"501_FREE_{FRONTAL}", 0)
     (folder / "frame_00000.webp").unlink()
-    with pytest.raises(DataError, match=r"frame_00000\.webp does not exist"):
+    with pytest.raises(DataError, match=r"has no mask frame_00000\.webp"):
         NersembleDataset(tmp_path).mask(f"501_FREE_{FRONTAL}", 0)
 
 
@@ -178,3 +178,14 @@ def test_a_subset_that_matches_nothing_says_what_there_is(tmp_path: Path) -> Non
     write_videos(tmp_path, "017", "FREE", {FRONTAL: pictures(1)})
     with pytest.raises(DataError, match=rf"no sequence like 9\*; it has {SEQUENCE}"):
         NersembleDataset(tmp_path, subset=("9*",))
+
+
+def test_a_mask_that_is_a_link_out_of_the_folder_is_not_read(tmp_path: Path) -> None:
+    face = pictures(1, size=(32, 32))[0]
+    root = write_split(tmp_path / "data", {"501": face})
+    mask = root / "501" / "sequences" / "PORTRAIT" / "masks" / f"cam_{FRONTAL}" / "frame_00000.webp"
+    outside = tmp_path / "outside.webp"
+    mask.rename(outside)
+    mask.symlink_to(outside)
+    with pytest.raises(DataError, match=r"no mask frame_00000\.webp, or only a link"):
+        NersembleDataset(root).mask(f"501_PORTRAIT_{FRONTAL}", 0)
