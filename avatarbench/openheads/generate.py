@@ -12,12 +12,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from avatarbench.errors import UsageError
-from avatarbench.files import leftovers
 from avatarbench.method import Camera
 from avatarbench.openheads import crew
 from avatarbench.openheads.cameras import SERIALS, rig_cameras
 from avatarbench.openheads.identity import Identity, draw
-from avatarbench.openheads.layout import MANIFEST, Take, person, write_calibration, write_json, write_truth
+from avatarbench.openheads.layout import MANIFEST, Take, person, sweep, write_calibration, write_json, write_truth
 from avatarbench.openheads.manifest import describe, hash_json, scene, settle
 from avatarbench.openheads.sequences import NAMES, sequence
 from avatarbench.openheads.state import HeadState
@@ -179,9 +178,7 @@ class _Generation:
     def _describe(self, take: Take, states: Sequence[HeadState]) -> None:
         """What is known of a person and a take without rendering; written once."""
         folder = person(take.root, take.number)
-        for target in (folder / "identity.json", folder / "calibration" / "camera_params.json", take.truth):
-            for partial in leftovers(target):
-                partial.unlink()
+        sweep(folder / "identity.json", folder / "calibration" / "camera_params.json", take.truth)
         if not (folder / "identity.json").exists():
             write_json(folder / "identity.json", self._people[take.number].to_json())
         if not (folder / "calibration" / "camera_params.json").exists():
@@ -241,8 +238,7 @@ def exclusively(out: Path) -> Iterator[None]:
     except Timeout:
         raise UsageError(f"another process is generating into {out}: wait for it, or name another folder.") from None
     try:
-        for partial in leftovers(out / MANIFEST):
-            partial.unlink()
+        sweep(out / MANIFEST)
         yield
     finally:
         lock.release()

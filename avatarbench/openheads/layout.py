@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from avatarbench.errors import DataError
-from avatarbench.files import writing
+from avatarbench.files import leftovers, writing
 from avatarbench.method import Camera
 from avatarbench.openheads.names import EXPRESSIONS
 from avatarbench.openheads.state import HeadState
@@ -116,6 +116,14 @@ def write_truth(path: Path, states: Sequence[HeadState], frames: Iterable[int]) 
         )
 
 
+def sweep(*targets: Path) -> None:
+    """Remove what killed writers of ``targets`` left beside them, which nobody else may be writing. Raises OSError."""
+    for target in targets:
+        for partial in leftovers(target):
+            partial.unlink()
+
+
 def total_bytes(root: Path) -> int:
-    """The size of every finished file under ``root``."""
-    return sum(f.stat().st_size for f in root.rglob("*") if f.is_file() and CACHE not in f.parts)
+    """The size of every finished file under ``root``: a leading dot is a lock's, a cache's or an unfinished file's."""
+    files = (f for f in root.rglob("*") if f.is_file())
+    return sum(f.stat().st_size for f in files if not any(p.startswith(".") for p in f.relative_to(root).parts))

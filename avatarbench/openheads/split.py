@@ -10,7 +10,7 @@ from avatarbench.openheads import crew
 from avatarbench.openheads.cameras import FRONTAL, rig_cameras, target_cameras
 from avatarbench.openheads.generate import Progress, exclusively, require_renderer, rig_hash
 from avatarbench.openheads.identity import draw
-from avatarbench.openheads.layout import Take, person, total_bytes, write_calibration, write_json, write_truth
+from avatarbench.openheads.layout import Take, person, sweep, total_bytes, write_calibration, write_json, write_truth
 from avatarbench.openheads.manifest import describe, scene, settle
 from avatarbench.openheads.sequences import sequence
 from avatarbench.openheads.state import HeadState
@@ -117,16 +117,21 @@ def _parts(split: SplitPlan, number: int) -> list[_Part]:
 
 
 def _jobs(out: Path, split: SplitPlan, parts: dict[int, list[_Part]]) -> Iterator[Job]:
-    """Person by person, so that a worker prepares each one once. Writes what needs no rendering on the way."""
+    """Person by person, so that a worker prepares each one once. Writes what needs no rendering on the way, and removes
+    what a killed process left of any file."""
     cameras = rig_cameras(split.size)
     for number, of_person in parts.items():
         identity = draw(SEED, number, SPLIT)
-        write_json(person(out, number) / "identity.json", identity.to_json())
+        folder = person(out, number)
+        sweep(folder / "identity.json", folder / "calibration" / "camera_params.json")
+        write_json(folder / "identity.json", identity.to_json())
         write_calibration(out, number, cameras)
         for part in of_person:
             take = Take(out, number, part.name)
+            sweep(take.truth)
             write_truth(take.truth, part.states, (frame for _, frame in part.views))
             for state, (serial, frame) in zip(part.states, part.views, strict=True):
                 shot = Shot(cameras[serial], take.image_frame(serial, frame), take.mask_frame(serial, frame))
+                sweep(shot.image, *([shot.mask] if shot.mask else []))
                 if not shot.done:
                     yield Moment(identity, state, (shot,), split.samples, f"{SEED}/{number}/{part.name}/{frame}")

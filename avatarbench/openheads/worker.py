@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from avatarbench.errors import DataError
-from avatarbench.files import leftovers, writing
+from avatarbench.files import writing
 from avatarbench.method import Camera
 from avatarbench.openheads.encode import Encoder
 from avatarbench.openheads.identity import Identity
+from avatarbench.openheads.layout import sweep
 from avatarbench.openheads.state import HeadState
 
 if TYPE_CHECKING:
@@ -122,9 +123,7 @@ class Worker:
         """Encode what is not encoded yet, track it if wanted, and drop the cached pictures. Always 0."""
         if self._stop.is_set():
             return 0
-        for target in (reel.image, reel.mask):
-            for partial in leftovers(target):
-                partial.unlink()
+        sweep(reel.image, reel.mask, *([reel.tracking] if reel.tracking else []))
         if not reel.image.exists():
             self._encode(reel, reel.image, slice(3))
         if not reel.mask.exists():

@@ -19,7 +19,7 @@ from avatarbench.metrics.face import NO_FACE
 from avatarbench.openheads import crew, split, studio, worker
 from avatarbench.openheads.cameras import FRONTAL, SERIALS, target_cameras
 from avatarbench.openheads.generate import Request, generate, number_of
-from avatarbench.openheads.layout import Take
+from avatarbench.openheads.layout import Take, total_bytes
 from avatarbench.openheads.split import SplitPlan, make_test_split
 from avatarbench.openheads.worker import Moment, Reel
 from avatarbench.tracking.landmarks import track_frames
@@ -117,10 +117,27 @@ def test_leftovers_of_a_killed_writer_go(tmp_path: Path, inline: Inline) -> None
     images = tmp_path / "001" / "sequences" / "FREE" / "images"
     images.mkdir(parents=True)
     (images / f".cam_{FRONTAL}.mp4.77-abcd.part").write_bytes(b"half")
+    tracking = Take(tmp_path, 1, "FREE").tracking(FRONTAL)
+    tracking.parent.mkdir()
+    (tracking.parent / f".{tracking.name}.77-abcd.part").write_bytes(b"half")
     (tmp_path / ".openheads.json.77-abcd.part").write_bytes(b"half")
     inline.limit = None
-    generate(request(tmp_path), 1)
+    generate(request(tmp_path, tracking=True), 1)
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_leftovers_in_the_test_split_go_and_do_not_count(tmp_path: Path, inline: Inline) -> None:
+    plan = SplitPlan(numbers=(501, 509), size=24, samples=4, steps=2)
+    size = make_test_split(tmp_path, 1, split=plan)
+    whole = contents(tmp_path)
+    assert size == sum(len(data) for data in whole.values())
+    files = [p for p in tmp_path.rglob("*") if p.is_file() and not p.name.startswith(".")]
+    for file in files:
+        file.with_name(f".{file.name}.77-abcd.part").write_bytes(b"half")
+    assert total_bytes(tmp_path) == size
+    next(f for f in files if f.suffix == ".webp").unlink()  # one picture is rendered again, the others are done
+    assert make_test_split(tmp_path, 1, split=plan) == size
+    assert contents(tmp_path) == whole
 
 
 @pytest.mark.parametrize("suffix", [".png", ".mp4"])
