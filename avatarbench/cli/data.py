@@ -22,7 +22,9 @@ def openheads(
     identities: Annotated[int, typer.Option(help="How many people. More of them can be added later.", min=1)],
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.", min=0)] = 0,
     size: Annotated[int, typer.Option(help="Side of the square pictures, pixels.")] = 256,
-    samples: Annotated[int, typer.Option(help="Light paths a pixel: 16 is grainy, 128 is clean.")] = 32,
+    samples: Annotated[
+        int, typer.Option(help="Light paths a pixel, a multiple of 4: 16 is grainy, 128 is clean.")
+    ] = 32,
     sequences: Annotated[
         str, typer.Option(help="Names with commas between them, or 'all'. More can be added later.")
     ] = "FREE",

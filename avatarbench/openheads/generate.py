@@ -26,6 +26,9 @@ SPLIT = "train"
 TEST_NUMBERS = range(501, 1000)
 """Numbers kept free for people of the test split."""
 
+SAMPLES_STEP = 4
+"""A pixel is rendered as 2 x 2 quarters (``studio.SCALE``, whose module is heavy), each with as many samples."""
+
 Progress = Callable[[int, int], None]
 """Called with the pictures done so far and all there will be."""
 
@@ -50,6 +53,11 @@ class Request:
         for name, least in (("identities", 1), ("seed", 0), ("size", 16), ("samples", 4), ("frames", 1)):
             if getattr(self, name) < least:
                 raise UsageError(f"--{name} is {getattr(self, name)}: give {least} or more.")
+        if over := self.samples % SAMPLES_STEP:
+            below = self.samples - over
+            raise UsageError(
+                f"--samples is {self.samples}: give a multiple of {SAMPLES_STEP}, {below} or {below + SAMPLES_STEP}."
+            )
         if not 0 < self.fps <= 240:
             raise UsageError(f"--fps is {self.fps:g}: give a number above 0, at most 240.")
         for option, given, known in (("sequences", self.sequences, NAMES), ("cameras", self.cameras, SERIALS)):

@@ -18,7 +18,7 @@ from avatarbench.errors import DataError, UsageError
 from avatarbench.metrics.face import NO_FACE
 from avatarbench.openheads import crew, split, studio, worker
 from avatarbench.openheads.cameras import FRONTAL, SERIALS, target_cameras
-from avatarbench.openheads.generate import Request, generate, number_of
+from avatarbench.openheads.generate import SAMPLES_STEP, Request, generate, number_of
 from avatarbench.openheads.layout import Take, total_bytes
 from avatarbench.openheads.split import SplitPlan, make_test_split
 from avatarbench.openheads.worker import Moment, Reel
@@ -212,6 +212,7 @@ def test_a_folder_in_use_is_refused(tmp_path: Path, inline: Inline) -> None:
         ({"identities": 0}, "--identities is 0: give 1 or more"),
         ({"size": 8}, "--size is 8: give 16 or more"),
         ({"samples": 3}, "--samples is 3: give 4 or more"),
+        ({"samples": 30}, "--samples is 30: give a multiple of 4, 28 or 32"),
         ({"fps": float("nan")}, "--fps is nan"),
         ({"sequences": ("FREE", "GLASSES")}, "--sequences: no 'GLASSES' in OpenHeads; it has EXP-1-head"),
         ({"cameras": ("1",)}, "--cameras: no '1' in OpenHeads"),
@@ -222,6 +223,12 @@ def test_wrong_values_are_named(tmp_path: Path, changes: dict[str, object], mess
     with pytest.raises(UsageError, match=message):
         generate(request(tmp_path / "out", **changes), 1)
     assert not (tmp_path / "out").exists()
+
+
+def test_samples_divide_among_the_parts_of_a_pixel() -> None:
+    assert SAMPLES_STEP == studio.SCALE**2
+    assert SplitPlan().samples % SAMPLES_STEP == 0
+    assert Request(Path("out"), 1).samples % SAMPLES_STEP == 0
 
 
 def test_people_of_the_training_split_never_have_a_test_persons_number() -> None:
