@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from avatarbench.errors import UsageError
+from avatarbench.errors import DataError, UsageError
 from avatarbench.openheads.identity import VERSION as IDENTITY_VERSION
 from avatarbench.openheads.identity import Identity
 from avatarbench.openheads.layout import MANIFEST, read_manifest, write_json
@@ -56,9 +57,12 @@ def hash_json(values: Any) -> str:
 def settle(root: Path, fixed: Mapping[str, Any], scenes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Write the folder's manifest: ``fixed`` and the scenes, those that it already has and those to come.
 
-    Raises UsageError, naming every difference, where the folder holds other data.
+    Raises UsageError, naming every difference, where the folder holds other data; DataError where its manifest is
+    damaged.
     """
     known = read_manifest(root)
+    if known is not None and not _are_scenes(known.get("scenes")):
+        raise DataError(f"{root / MANIFEST}: its list of scenes is damaged. Name another folder with --out.")
     merged = {key: {**value, "sequences": dict(value["sequences"])} for key, value in scenes.items()}
     if known is not None:
         differences = _differences(known, fixed, scenes)
@@ -89,9 +93,7 @@ def _differences(known: Mapping[str, Any], fixed: Mapping[str, Any], scenes: Map
         for key in sorted({*known, *fixed} - set(_GROWS))
         if known.get(key) != fixed.get(key)
     ]
-    theirs = known.get("scenes")
-    if not isinstance(theirs, dict) or not all(_is_scene(scene) for scene in theirs.values()):
-        return [*found, "its list of scenes is damaged"]
+    theirs = known["scenes"]
     for key in scenes:
         if key in theirs and theirs[key]["identity"] != scenes[key]["identity"]:
             found.append(f"person {key} is somebody else there")
@@ -101,9 +103,14 @@ def _differences(known: Mapping[str, Any], fixed: Mapping[str, Any], scenes: Map
     return found if len(found) <= 6 else [*found[:5], f"and {len(found) - 5} more"]
 
 
-def _is_scene(scene: Any) -> bool:
-    return (
-        isinstance(scene, dict) and isinstance(scene.get("identity"), str) and isinstance(scene.get("sequences"), dict)
+def _are_scenes(scenes: Any) -> bool:
+    """Whether it is a list of people, by number."""
+    return isinstance(scenes, dict) and all(
+        re.fullmatch("[0-9]{3,9}", number)
+        and isinstance(scene, dict)
+        and isinstance(scene.get("identity"), str)
+        and isinstance(scene.get("sequences"), dict)
+        for number, scene in scenes.items()
     )
 
 

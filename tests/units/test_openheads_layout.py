@@ -101,12 +101,25 @@ def test_a_folder_of_other_data_is_refused_with_every_difference(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{", "cannot be read"), ("[]", "is not OpenHeads' manifest"), ('{"scenes": {"001": 5}}', "scenes is damaged")],
+    [
+        ("{", "cannot be read"),
+        ("[]", "is not OpenHeads' manifest"),
+        ("{}", "its list of scenes is damaged"),
+        ('{"scenes": {"001": 5}}', "its list of scenes is damaged"),
+        ('{"scenes": {"one": {"identity": "a", "sequences": {}}}}', "its list of scenes is damaged"),
+    ],
 )
 def test_a_damaged_manifest_is_named(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "openheads.json").write_text(content)
-    with pytest.raises((DataError, UsageError), match=message):
+    with pytest.raises(DataError, match=message):
         settle(tmp_path, fixed(), {})
+
+
+def test_a_person_without_a_number_is_named_where_all_else_is_right(tmp_path: Path) -> None:
+    found = settle(tmp_path, fixed(), scenes((1,), ("FREE",)))
+    (tmp_path / "openheads.json").write_text(json.dumps({**found, "scenes": {"x": found["scenes"]["001"]}}))
+    with pytest.raises(DataError, match=r"openheads\.json: its list of scenes is damaged"):
+        settle(tmp_path, fixed(), scenes((1,), ("FREE",)))
 
 
 def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
