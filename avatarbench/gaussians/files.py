@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from plyfile import PlyData, PlyElement, PlyParseError
 
+from avatarbench import npz
 from avatarbench.errors import DataError
 from avatarbench.files import writing
 from avatarbench.gaussians.cloud import Cloud
@@ -106,13 +106,10 @@ def write_npz(cloud: Cloud, path: Path) -> None:
 
 def read_npz(path: Path) -> Cloud:
     """What :func:`write_npz` wrote. Raises DataError naming the file and what is wrong."""
+    arrays = npz.read_npz(path, "write it again")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: torch.from_numpy(file[name]) for name in file.files}
-        cloud = Cloud(**arrays)
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist: check the path.") from error
-    except (OSError, ValueError, TypeError, EOFError, BadZipFile) as error:
+        cloud = Cloud(**{name: torch.from_numpy(array) for name, array in arrays.items()})
+    except (ValueError, TypeError) as error:  # another file's names, or arrays of no numbers
         raise DataError(f"{path} cannot be read as a cloud: {error}.") from error
     return _checked(cloud, path)
 

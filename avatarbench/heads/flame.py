@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from avatarbench.heads.flame_file import EXPRESSIONS, PARENTS, SHAPES, load_arrays
+from avatarbench.heads.flame_file import EXPRESSIONS, PARENTS, SHAPES, default_path, load_arrays, rig_arrays
 from avatarbench.heads.rig import Rig, RigArrays
 from avatarbench.heads.teeth import VERTICES as TEETH
 from avatarbench.heads.teeth import add_teeth
@@ -44,23 +43,7 @@ def load_flame(path: Path | None = None, teeth: bool = False) -> FlameRig:
     imported, DataError for a file that is not FLAME 2020 or 2023.
     """
     found = load_arrays(path)
-    regressor = found["J_regressor"].astype(np.float64)
-    directions = found["shapedirs"]
-    joint_directions = (regressor @ directions.reshape(len(directions), -1).astype(np.float64)).reshape(
-        len(regressor), *directions.shape[1:]
-    )
-    arrays = RigArrays(
-        template=found["v_template"],
-        faces=found["f"],
-        uvs=found.get("vt", np.zeros((0, 2), np.float32)),
-        uv_faces=found.get("ft", np.zeros((0, 3), np.int64)),
-        shape_directions=directions[..., :SHAPES],
-        expression_directions=directions[..., SHAPES:],
-        joints=(regressor @ found["v_template"]).astype(np.float32),
-        joint_directions=joint_directions.astype(np.float32),
-        skinning=found["weights"],
-        pose_directions=found["posedirs"],
-    )
+    arrays = rig_arrays(found, str(path or default_path()))
     weights = torch.from_numpy(found["J_regressor"])
     if teeth:
         arrays, weights = add_teeth(arrays), torch.nn.functional.pad(weights, (0, TEETH))

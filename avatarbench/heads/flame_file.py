@@ -6,7 +6,6 @@ and 2023 (``flame2023.pkl``, ``flame2023_no_jaw.pkl``) have one layout, and the 
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ from avatarbench.errors import AssetError, DataError
 from avatarbench.files import writing
 from avatarbench.heads.obj import read_obj
 from avatarbench.heads.pickles import array, read_pickle
+from avatarbench.heads.rig import RigArrays
+from avatarbench.npz import read_npz
 
 VERTICES, FACES, JOINTS, SHAPES, EXPRESSIONS = 5023, 9976, 5, 300, 100
 PARENTS = (-1, 0, 1, 1, 1)
@@ -32,6 +33,7 @@ _FLOATS = {
     "weights": (VERTICES, JOINTS),
 }
 _INTEGERS = {"f": (FACES, 3), "kintree_table": (2, JOINTS)}
+_UVS = ("vt", "ft")
 _OTHERS = {6890: "SMPL", 10475: "SMPL-X", 778: "MANO"}
 
 Arrays = dict[str, NDArray[Any]]
@@ -56,11 +58,10 @@ def read_flame(path: Path) -> Arrays:
         if path.suffix == ".safetensors":
             found = load_file(path)
         elif path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                found = {key: archive[key] for key in [*_FLOATS, *_INTEGERS, "vt", "ft"] if key in archive}
+            found = read_npz(path, "convert FLAME's own file again", only=(*_FLOATS, *_INTEGERS, *_UVS))
         else:
             found = read_pickle(path)
-    except (SafetensorError, zipfile.BadZipFile, ValueError, EOFError) as error:
+    except (SafetensorError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a file of arrays: {error}.") from error
     return _checked(found, path)
 
@@ -91,10 +92,39 @@ def _checked(found: Mapping[str, Any], path: Path) -> Arrays:
             f"{path} is not FLAME 2020 or 2023: its joints' parents are {tuple(parents.tolist())}, not {PARENTS}."
         )
     arrays["kintree_table"][0] = parents
-    if "vt" in found and "ft" in found:
-        arrays["vt"] = np.ascontiguousarray(_array(found["vt"], "vt", path), np.float32)
-        arrays["ft"] = np.ascontiguousarray(_array(found["ft"], "ft", path), np.int64)
+    if all(key in found for key in _UVS):
+        vt, ft = (_array(found[key], key, path) for key in _UVS)
+        if vt.ndim != 2 or vt.shape[1] != 2 or vt.dtype.kind != "f":
+            raise DataError(f"{path}: 'vt' is {vt.shape} of {vt.dtype}, where (T, 2) floats are expected.")
+        if ft.shape != (FACES, 3) or ft.dtype.kind not in "iu":
+            raise DataError(f"{path}: 'ft' is {ft.shape} of {ft.dtype}, where {(FACES, 3)} integers are expected.")
+        arrays["vt"], arrays["ft"] = np.ascontiguousarray(vt, np.float32), np.ascontiguousarray(ft, np.int64)
     return arrays
+
+
+def rig_arrays(found: Arrays, where: str) -> RigArrays:
+    """The rig of :func:`read_flame`'s arrays, checked. Raises DataError, its message beginning with ``where``, for
+    content that no rig can be made of: NaN, indices outside the mesh, weights that do not sum to one."""
+    regressor, directions = found["J_regressor"].astype(np.float64), found["shapedirs"]
+    with np.errstate(invalid="ignore"):  # the check below says it in words
+        joints = (regressor @ found["v_template"]).astype(np.float32)
+        joint_directions = (regressor @ directions.reshape(VERTICES, -1).astype(np.float64)).astype(np.float32)
+    arrays = RigArrays(
+        template=found["v_template"],
+        faces=found["f"],
+        uvs=found.get("vt", np.zeros((0, 2), np.float32)),
+        uv_faces=found.get("ft", np.zeros((0, 3), np.int64)),
+        shape_directions=directions[..., :SHAPES],
+        expression_directions=directions[..., SHAPES:],
+        joints=joints,
+        joint_directions=joint_directions.reshape(JOINTS, *directions.shape[1:]),
+        skinning=found["weights"],
+        pose_directions=found["posedirs"],
+    )
+    try:
+        return arrays.check(PARENTS)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
 
 
 def _array(value: Any, key: str, path: Path) -> NDArray[Any]:
@@ -115,7 +145,8 @@ def import_flame(source: Path, out: Path | None = None, template: Path | None = 
     """Check the user's FLAME file and write it as safetensors to ``out``, by default into the cache; returns where.
 
     ``template``: FLAME's head_template.obj, whose texture coordinates are taken. Raises DataError as
-    :func:`read_flame`, and for a template of another mesh; nothing is written then. Raises OSError.
+    :func:`read_flame` and :func:`rig_arrays`, and for a template of another mesh; what was imported before stays as it
+    was then. Raises OSError.
     """
     target = default_path() if out is None else out
     if target.suffix != ".safetensors":
@@ -123,6 +154,7 @@ def import_flame(source: Path, out: Path | None = None, template: Path | None = 
     arrays = read_flame(source)
     if template is not None:
         arrays["vt"], arrays["ft"] = _template_uvs(template, arrays["f"])
+    rig_arrays(arrays, str(source) if template is None else f"{source} with {template}")
     with writing(target) as temporary:
         save_file(arrays, temporary)
     return target

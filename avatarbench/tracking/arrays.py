@@ -25,13 +25,15 @@ def vector(values: Mapping[str, Any], key: str, size: int, where: Path) -> NDArr
 
 
 def numbers(values: Mapping[str, Any], key: str, where: Path) -> NDArray[Any]:
-    """``values[key]`` as an array of finite numbers. Raises DataError naming file and key."""
+    """``values[key]`` as an array of finite numbers, a tensor's with or without a gradient. Raises DataError naming
+    file and key."""
     if key not in values:
         known = ", ".join(sorted(map(str, values))) or "nothing"
         raise DataError(f"{where}: '{key}' is missing; the file holds {known}.")
     try:
-        found = np.asarray(values[key])
-    except (TypeError, ValueError) as error:
+        value = values[key]
+        found = np.asarray(value.detach() if hasattr(value, "detach") else value)
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a tensor without a dense layout
         raise DataError(f"{where}: '{key}' is no array of numbers ({error}).") from error
     if found.dtype.kind not in "fiu":
         raise DataError(f"{where}: '{key}' holds {found.dtype}, where numbers are expected.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from avatarbench.errors import DataError
 from avatarbench.files import writing
 from avatarbench.method import FaceTrack
 from avatarbench.metrics.face import ARKIT_NAMES
+from avatarbench.npz import read_npz
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,8 @@ class Track:
 def load_track(path: Path | str) -> Track:
     """Read what :meth:`Track.save` wrote. Raises DataError naming the file and the key that is missing or misshapen."""
     path = Path(path)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is not a track that can be read ({error}): run avatarbench track again.") from error
-    frames = len(arrays.get("found", ()))
+    arrays = read_npz(path, "run avatarbench track again")
+    frames = arrays["found"].size if "found" in arrays else 0
     shapes: dict[str, tuple[int, ...]] = {
         "landmarks": (frames, 478, 3),
         "arkit": (frames, 52),

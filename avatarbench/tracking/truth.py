@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from avatarbench.errors import DataError
 from avatarbench.heads.anny import JOINTS
 from avatarbench.method import Camera
+from avatarbench.npz import read_npz
 from avatarbench.tracking.anny_fit import MEDIAPIPE
 
 _TO_HEAD = ("root", "neck01", "neck02", "neck03", "head")
@@ -39,11 +39,7 @@ class Truth:
 
 def read_truth(path: Path) -> Truth:
     """Raises DataError naming the file, and the key that is missing or misshapen."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read ({error}): copy or generate it again.") from error
+    arrays = read_npz(path, "copy or generate it again")
     count = arrays["frames"].size if "frames" in arrays else 0
     shapes = {
         "frames": (count,),

@@ -6,7 +6,6 @@ Source: github.com/ShenhanQian/VHAP, vhap/export_as_nerf_dataset.py, and vhap/da
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 
 from avatarbench.errors import DataError
 from avatarbench.method import Camera, FlameParameters
+from avatarbench.npz import read_npz
 from avatarbench.tracking.arrays import inside, numbers, rigid, vector
 
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -85,11 +85,7 @@ class VhapExport:
                 f"{self.path}: frame {index} has no 'flame_param_path': export again with --tgt-mode param."
             )
         path = inside(self.folder, relative, f"{self.path}: 'flame_param_path' of frame {index}")
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                values = {key: file[key] for key in (*_SIZES, "static_offset") if key in file.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path} is not an .npz of arrays that can be read: {error}.") from error
+        values = read_npz(path, "export this frame again", only=(*_SIZES, "static_offset"))
         vectors = {key: vector(values, key, size, path) for key, size in _SIZES.items()}
         offset = None
         if "static_offset" in values:

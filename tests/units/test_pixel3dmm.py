@@ -141,6 +141,13 @@ def test_wrong_values_are_named(tmp_path: Path, table: str, key: str, value: Any
         Pixel3dmmFrames(tmp_path)[0]
 
 
+def test_a_parameter_that_still_has_its_gradient_is_read_as_its_numbers(tmp_path: Path) -> None:
+    values = frame()
+    plain = read_frame(saved(tmp_path, values))[0]
+    values["flame"]["exp"] = torch.nn.Parameter(torch.from_numpy(np.asarray(values["flame"]["exp"])))
+    np.testing.assert_array_equal(read_frame(saved(tmp_path, values))[0].expr, plain.expr)
+
+
 def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
     path = saved(tmp_path, frame())
     whole = path.read_bytes()

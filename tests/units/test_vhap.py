@@ -101,7 +101,7 @@ def test_a_file_without_offsets_has_none_and_frames_are_read_only_when_asked_for
         ("eyes_pose", np.array([["a"] * 6]), r"00000\.npz: 'eyes_pose' holds <U1"),
         ("rotation", None, r"00000\.npz: 'rotation' is missing; the file holds expr, eyes_pose"),
         ("static_offset", np.zeros((1, 5, 2)), r"'static_offset' has shape \(1, 5, 2\), where \(1, V, 3\)"),
-        ("translation", np.array([{}], object), r"00000\.npz is not an \.npz of arrays"),
+        ("translation", np.array([{}], object), r"00000\.npz cannot be read as an \.npz of arrays"),
     ],
 )
 def test_wrong_arrays_are_named(tmp_path: Path, key: str, value: np.ndarray | None, message: str) -> None:
