@@ -220,6 +220,8 @@ def _filled(value: _Sparse) -> NDArray[Any]:
     if min(shape) < 0 or shape[0] * shape[1] > 1 << 28:
         raise ValueError(f"its sparse matrix's shape {shape} is no model's")
     data, indices, ends = (array(state.get(key)) for key in ("data", "indices", "indptr"))
+    if {data.ndim, indices.ndim, ends.ndim} != {1} or indices.dtype.kind not in "iu" or ends.dtype.kind not in "iu":
+        raise ValueError("its sparse matrix is damaged")
     rows = shape[::-1] if isinstance(value, _Columns) else shape
     counts = ends[1:].astype(np.int64) - ends[:-1].astype(np.int64)
     sound = ends.shape == (rows[0] + 1,) and (counts >= 0).all() and counts.sum() == len(indices) == len(data)

@@ -288,6 +288,59 @@ def test_a_sparse_matrix_that_points_outside_itself_is_refused(tmp_path: Path, a
         read_flame(path)
 
 
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("indices", np.array(3)),
+        ("indptr", np.array(3)),
+        ("data", np.array(3.0)),
+        ("indptr", np.arange(6.0)),
+        ("indices", np.zeros(200)),
+    ],
+)
+def test_a_sparse_matrix_whose_parts_are_no_rows_of_integers_is_refused(
+    tmp_path: Path, arrays: dict[str, Any], part: str, value: np.ndarray
+) -> None:
+    broken = arrays["J_regressor"].copy()
+    setattr(broken, part, value)
+    path = write_2023(tmp_path / "model.pkl", {**arrays, "J_regressor": broken})
+    with pytest.raises(DataError, match="'J_regressor' cannot be read: its sparse matrix is damaged"):
+        read_flame(path)
+
+
+def changed(array: np.ndarray, value: float) -> np.ndarray:
+    found = array.copy()
+    found[5, 1] = value
+    return found
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "message"),
+    [
+        ("v_template", lambda a: changed(a, np.nan), "'template' holds NaN"),
+        ("shapedirs", lambda a: changed(a, np.inf), "'shape_directions' holds NaN"),
+        ("f", lambda a: changed(a, VERTICES), f"'faces' names index {VERTICES}"),
+        ("weights", lambda a: 3 * a, "'skinning' has rows that do not sum to one"),
+        ("vt", lambda a: np.zeros((7, 3), np.float32), r"'vt' is \(7, 3\)"),
+        ("vt", lambda a: np.array(1.0), r"'vt' is \(\)"),
+        ("ft", lambda a: a[:-1], r"'ft' is \(9975, 3\)"),
+        ("ft", lambda a: a.astype(np.float32), "'ft' is .* of float32"),
+        ("ft", lambda a: a + 7, "'uv_faces' names index 7"),
+    ],
+)
+def test_content_that_no_rig_can_be_made_of_leaves_the_good_copy(
+    tmp_path: Path, pickled: Path, key: str, change: Callable[[np.ndarray], np.ndarray], message: str
+) -> None:
+    copy = tmp_path / "flame.safetensors"
+    copy.write_bytes(b"a good copy")
+    good = {**read_flame(pickled), "vt": np.zeros((7, 2), np.float32), "ft": np.zeros((FACES, 3), np.int64)}
+    path = tmp_path / "model.npz"
+    np.savez(path, **{**good, key: change(good[key])})
+    with pytest.raises(DataError, match=rf"model\.npz: (the rig's )?{message}"):
+        import_flame(path, copy)
+    assert copy.read_bytes() == b"a good copy"
+
+
 def test_teeth_have_the_counts_of_the_paper_and_stand_behind_the_lips(with_teeth: FlameRig) -> None:
     rig = with_teeth
     assert (len(rig.faces), len(rig.template)) == (10_144, VERTICES + 120)
