@@ -21,8 +21,9 @@ from avatarbench.openheads.state import HeadState
 from avatarbench.openheads.tracks import Array, Draw, sway, united
 
 NAMES: tuple[str, ...] = (*SCRIPTS, *SENTENCES, "FREE", "RECORDED", "PORTRAIT")
-"""Every sequence: NeRSemble's names with NeRSemble's kind of content, and two of ours. ``FREE`` mixes all sources,
-``RECORDED`` is the driving clip alone, ``PORTRAIT`` a source picture's nearly neutral state, held."""
+"""Every sequence: NeRSemble's names with NeRSemble's kind of content, and three of ours. ``FREE`` mixes all
+sources, ``RECORDED`` is the driving clip alone, ``PORTRAIT`` a source picture's nearly neutral face: expression and
+turn stay, and the head sways by millimetres."""
 
 JOINT_SHARES = {1: 0.15, 2: 0.20, 3: 0.25, 4: 0.40}
 """The share of the head's turn that neck01, neck02, neck03 and head take, by index into ``JOINTS``."""

@@ -132,6 +132,15 @@ def test_eyes_take_back_a_part_of_the_heads_turn() -> None:
     assert np.corrcoef(yaw, leftwards)[0, 1] < -0.7
 
 
+def test_a_portrait_keeps_its_face_and_turn_and_sways_by_millimetres() -> None:
+    states = sequence("PORTRAIT", 3, 1, 200)
+    assert len({state.expression.tobytes() for state in states}) == 1
+    assert len({state.joints.tobytes() for state in states}) == 1
+    reach = np.ptp([state.translation for state in states], axis=0)
+    assert (reach > 0.0005).all()
+    assert (reach <= (0.008, 0.004, 0.004)).all()
+
+
 def test_a_portrait_is_nearly_neutral_with_open_eyes() -> None:
     for number in split.NUMBERS:
         (state,) = sequence("PORTRAIT", split.SEED, number, 1, split="test")
