@@ -169,17 +169,20 @@ def animate(
     """Move bound points as the rig's own vertices move, B frames at once; differentiable in everything that is given.
 
     ``expression`` (B, E'): the first coefficients; ``rotations`` (B, J, 3, 3), as :meth:`Rig.rotations` gives them;
-    ``translation`` (B, 3) or (3,) metres; ``points`` (N, 3): canonical positions other than the bound ones (a decoder's
-    offsets); ``quaternions`` (N, 4), w first: turned by the blended rotation, keeping their norm, or only repeated if
+    ``translation`` (B, 3) or (3,) metres; any of the three may have a batch of one. ``points`` (N, 3): canonical
+    positions other than the bound ones (a decoder's offsets); ``quaternions`` (N, 4), w first: turned by the blended rotation, keeping their norm, or only repeated if
     ``turn`` is off. Raises DataError for more coefficients than the rig has, or for another number of joints.
     """
-    frames, count = len(rotations), len(binding.faces)
+    place = expression.new_zeros(1, 3) if translation is None else translation.reshape(-1, 3)
+    frames, count = skinning.batch_of(rotations, expression, place), len(binding.faces)
     known, joints = len(binding.joint_directions), len(binding.joints)
-    if len(expression) != frames or expression.shape[1] > known or rotations.shape[1:] != (joints, 3, 3):
+    sizes = {len(rotations), len(expression), len(place)}
+    if sizes - {1, frames} or expression.shape[1] > known or rotations.shape[1:] != (joints, 3, 3):
         raise DataError(
-            f"expression {tuple(expression.shape)} and rotations {tuple(rotations.shape)}: (B, at most {known}) and "
-            f"(B, {joints}, 3, 3) are expected."
+            f"expression {tuple(expression.shape)}, rotations {tuple(rotations.shape)} and translation "
+            f"{tuple(place.shape)}: (B, at most {known}), (B, {joints}, 3, 3) and (B, 3) are expected."
         )
+    expression, rotations = expression.expand(frames, -1), rotations.expand(frames, -1, -1, -1)
     features = torch.nn.functional.pad(expression, (0, known - expression.shape[1]))
     posed = (binding.joints + (features @ binding.joint_directions).unflatten(1, (joints, 3))).expand(frames, -1, -1)
     transforms = skinning.moved_by(skinning.chain(binding.parents, posed, rotations), translation)

@@ -159,12 +159,17 @@ class Rig(torch.nn.Module):
         translation: Tensor | None = None,
         offsets: Tensor | None = None,
     ) -> Posed:
-        """Heads under ``rotations`` (B, J, 3, 3) and ``translation`` (B, 3) metres; the rest as in :meth:`rest`."""
+        """Heads under ``rotations`` (B, J, 3, 3) and ``translation`` (B, 3) metres; the rest as in :meth:`rest`.
+
+        Any of them may have a batch of one, which goes for all heads of the others.
+        """
         rest, joints = self.rest(shape, expression, offsets)
         if self.pose_directions.shape[-1]:
             feature = (rotations[:, 1:] - torch.eye(3, dtype=rest.dtype, device=rest.device)).flatten(1)
             rest = rest + torch.einsum("vcp,bp->bvc", self.pose_directions, feature)
         transforms = skinning.moved_by(self.transforms(joints, rotations), translation)
+        batch = skinning.batch_of(rest, transforms)  # offsets of a batch move no joints
+        transforms, rest = transforms.expand(batch, -1, -1, -1), rest.expand(batch, -1, -1)
         vertices = skinning.skin(rest.transpose(1, 2), self.skinning.T, transforms).transpose(1, 2).contiguous()
         posed = (transforms[..., :3, :3] @ joints[..., None])[..., 0] + transforms[..., :3, 3]
         return Posed(vertices, transforms, rest, posed)
@@ -172,16 +177,24 @@ class Rig(torch.nn.Module):
     def rotations(self, vectors: Mapping[str, Any] | None = None, batch: int = 1) -> Tensor:
         """(B, J, 3, 3) from axis-angle radians by joint name, each (3,) or (B, 3); joints not named do not turn.
 
-        Raises ValueError for a joint that the rig does not have.
+        B is the batch of the vectors, or ``batch`` where that is larger and they have one of one. Raises ValueError for
+        a joint that the rig does not have, and for batches that differ.
         """
-        found = torch.eye(3, dtype=self.template.dtype, device=self.template.device).repeat(
-            batch, len(self.parents), 1, 1
-        )
+        dtype, device = self.template.dtype, self.template.device
+        turned: dict[int, Tensor] = {}
         for name, vector in (vectors or {}).items():
             if name not in self.joint_names:
                 raise ValueError(f"the rig '{self.name}' has no joint '{name}'; it has {', '.join(self.joint_names)}")
-            turned = rotation_matrix(torch.as_tensor(vector, dtype=found.dtype, device=found.device))
-            found[:, self.joint_names.index(name)] = turned
+            own = torch.as_tensor(vector, dtype=dtype, device=device).reshape(-1, 3)
+            turned[self.joint_names.index(name)] = rotation_matrix(own)
+        sizes = {batch, *map(len, turned.values())}
+        if len(sizes - {1}) > 1:
+            raise ValueError(
+                f"the rotations have batches of {', '.join(map(str, sorted(sizes)))}: one size is expected"
+            )
+        found = torch.eye(3, dtype=dtype, device=device).repeat(max(sizes), len(self.parents), 1, 1)
+        for joint, matrices in turned.items():
+            found[:, joint] = matrices
         return found
 
 

@@ -8,18 +8,25 @@ import torch
 from torch import Tensor
 
 
+def batch_of(*tensors: Tensor) -> int:
+    """The batch of tensors of which some may have one of one. Where others differ, expanding to it raises."""
+    return next((len(tensor) for tensor in tensors if len(tensor) != 1), 1)
+
+
 def chain(parents: Sequence[int], joints: Tensor, rotations: Tensor) -> Tensor:
     """(B, J, 4, 4) from rest to posed space, for ``joints`` (B, J, 3) at rest and ``rotations`` (B, J, 3, 3).
 
-    A rotation is about its joint and relative to its parent, ``parents[j] < j``, -1 for the root.
+    Either may have a batch of one. A rotation is about its joint and relative to its parent, ``parents[j] < j``, -1 for the root.
     Source: Li et al. 2017 (FLAME), equation 2.
     """
+    batch = batch_of(joints, rotations)
+    joints, rotations = joints.expand(batch, -1, -1), rotations.expand(batch, -1, -1, -1)
     rotated: list[Tensor] = []
     moved: list[Tensor] = []  # where each joint ends up
     for joint, parent in enumerate(parents):
         if parent < 0:
             rotated.append(rotations[:, joint])
-            moved.append(joints[:, joint].expand(len(rotations), -1))
+            moved.append(joints[:, joint])
         else:
             arm = (joints[:, joint] - joints[:, parent])[..., None]
             moved.append(moved[parent] + (rotated[parent] @ arm)[..., 0])
@@ -31,11 +38,16 @@ def chain(parents: Sequence[int], joints: Tensor, rotations: Tensor) -> Tensor:
 
 
 def moved_by(transforms: Tensor, translation: Tensor | None) -> Tensor:
-    """``transforms`` (B, J, 4, 4) followed by ``translation`` (B, 3) or (3,) metres, or as they are for None."""
+    """``transforms`` (B, J, 4, 4) followed by ``translation`` (B, 3) or (3,) metres, or as they are for None.
+
+    Either may have a batch of one.
+    """
     if translation is None:
         return transforms
+    translation = translation.reshape(-1, 3)
+    transforms = transforms.expand(batch_of(transforms, translation), -1, -1, -1)
     lift = torch.zeros_like(transforms)
-    lift[..., :3, 3] = translation.expand(len(transforms), 3)[:, None]
+    lift[..., :3, 3] = translation[:, None]
     return transforms + lift
 
 

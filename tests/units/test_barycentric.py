@@ -295,6 +295,21 @@ def test_fewer_coefficients_are_the_first_and_more_are_refused() -> None:
         animate(bound, **{**moves, "rotations": moves["rotations"][:, :3]})
 
 
+def test_a_batch_of_one_goes_for_all_frames() -> None:
+    rig, moves = toy_rig(), motion(4)
+    points, faces = surface(rig, normal(1, S))
+    bound, own = bind(rig, points, faces, normal(1, S)), unit(50)
+    for alone in moves:
+        given = {key: value if key == alone else value[:1] for key, value in moves.items()}
+        found = animate(bound, **given, quaternions=own)
+        for index in range(4):
+            one = animate(bound, **{k: v[min(index, len(v) - 1)][None] for k, v in given.items()}, quaternions=own)
+            torch.testing.assert_close(found.points[index], one.points[0], rtol=0, atol=1e-12)
+            assert found.quaternions is not None
+            assert one.quaternions is not None
+            torch.testing.assert_close(found.quaternions[index], one.quaternions[0], rtol=0, atol=1e-12)
+
+
 def test_a_face_that_the_rig_lacks_is_refused() -> None:
     rig = toy_rig()
     points = torch.zeros(2, 3).double()

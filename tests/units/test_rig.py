@@ -76,6 +76,38 @@ def test_shapes_expressions_and_offsets_add_up_before_the_pose() -> None:
     torch.testing.assert_close(moved[0], torch.tensor([[0.0, 0, 0], [1 + 2 + 8, 0, 0]]))
 
 
+def test_a_batch_of_one_goes_for_all_heads_of_the_others() -> None:
+    expressions = np.full((3, 3, 1), 0.5, np.float32)
+    made = rig(expression_directions=expressions, pose_directions=np.ones((3, 3, 9), np.float32))
+    draw = torch.Generator().manual_seed(0)
+    full = {
+        "shape": torch.rand(4, 2, generator=draw),
+        "expression": torch.rand(4, 1, generator=draw),
+        "rotations": made.rotations({"elbow": torch.rand(4, 3, generator=draw)}),
+        "translation": torch.rand(4, 3, generator=draw),
+    }
+    for alone in full:
+        given = {key: value[:1] if key != alone else value for key, value in full.items()}
+        found = made(**given)
+        assert {len(part) for part in found} == {4}
+        for index in range(4):
+            one = made(**{key: value[min(index, len(value) - 1)][None] for key, value in given.items()})
+            for batched, single in zip(found, one, strict=True):
+                torch.testing.assert_close(batched[index], single[0], rtol=0, atol=1e-6)
+    assert made(full["shape"][:0], full["expression"][:1], full["rotations"][:1]).vertices.shape == (0, 3, 3)
+
+
+def test_rotations_take_their_batch_from_the_vectors() -> None:
+    vectors = torch.rand(3, 3, generator=torch.Generator().manual_seed(1))
+    found = rig().rotations({"elbow": vectors, "shoulder": QUARTER})
+    assert found.shape == (3, 2, 3, 3)
+    torch.testing.assert_close(found[:, 1], rotation_matrix(vectors))
+    torch.testing.assert_close(found[2, 0], rotation_matrix(torch.tensor(QUARTER)))
+    assert rig().rotations({"elbow": QUARTER}, batch=5).shape == (5, 2, 3, 3)
+    with pytest.raises(ValueError, match="batches of 1, 2, 3"):
+        rig().rotations({"elbow": vectors, "shoulder": vectors[:2]})
+
+
 def test_pose_correctives_follow_all_joints_but_the_first() -> None:
     directions = np.zeros((3, 3, 9), np.float32)
     directions[0, 2] = np.arange(9)
