@@ -170,8 +170,9 @@ def animate(
 
     ``expression`` (B, E'): the first coefficients; ``rotations`` (B, J, 3, 3), as :meth:`Rig.rotations` gives them;
     ``translation`` (B, 3) or (3,) metres; any of the three may have a batch of one. ``points`` (N, 3): canonical
-    positions other than the bound ones (a decoder's offsets); ``quaternions`` (N, 4), w first: turned by the blended rotation, keeping their norm, or only repeated if
-    ``turn`` is off. Raises DataError for more coefficients than the rig has, or for another number of joints.
+    positions other than the bound ones (a decoder's offsets); ``quaternions`` (N, 4), w first: turned by the blended
+    rotation, keeping their norm, or only repeated if ``turn`` is off. Raises DataError for more coefficients than the
+    rig has, for another number of joints, and for batches that differ.
     """
     place = expression.new_zeros(1, 3) if translation is None else translation.reshape(-1, 3)
     frames, count = skinning.batch_of(rotations, expression, place), len(binding.faces)

@@ -16,8 +16,8 @@ def batch_of(*tensors: Tensor) -> int:
 def chain(parents: Sequence[int], joints: Tensor, rotations: Tensor) -> Tensor:
     """(B, J, 4, 4) from rest to posed space, for ``joints`` (B, J, 3) at rest and ``rotations`` (B, J, 3, 3).
 
-    Either may have a batch of one. A rotation is about its joint and relative to its parent, ``parents[j] < j``, -1 for the root.
-    Source: Li et al. 2017 (FLAME), equation 2.
+    Either may have a batch of one. A rotation is about its joint and relative to its parent, ``parents[j] < j``, -1
+    for the root. Source: Li et al. 2017 (FLAME), equation 2.
     """
     batch = batch_of(joints, rotations)
     joints, rotations = joints.expand(batch, -1, -1), rotations.expand(batch, -1, -1, -1)
