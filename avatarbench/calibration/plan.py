@@ -15,8 +15,10 @@ pose and camera."""
 REFERENCE_SEED = 0
 NOISE_SEEDS = (1, 2)
 _FIRST_SEED = 3
-"""Every changed frame is rendered with a seed of its own, so that its noise is not the unchanged frame's: what a change
-is compared with at zero is the noise floor."""
+_RENDERED = [(kind.id, level) for kind in KINDS if kind.group != "image" for level in kind.levels]
+SEEDS = {change: seed for seed, change in enumerate(_RENDERED, _FIRST_SEED)}
+"""Every changed frame, a kind at a level, is rendered with a seed of its own, so that its noise is not the unchanged
+frame's: what a change is compared with at zero is the noise floor. The seed is the same whatever else is asked for."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,11 @@ def _scene(person: int, stranger: int, base: Base, sign: int, kinds: tuple[Kind,
 
 
 def _changes(person: int, base: Base, reference: Shot, sign: int, kinds: tuple[Kind, ...]) -> Iterator[Comparison]:
-    seed = _FIRST_SEED
     for kind in kinds:
         for level in kind.levels:
             amount = sign * level if kind.group == "pose" or kind.id == "shift" else level
             if kind.group == "image":
                 yield Comparison(kind.id, level, amount, reference, pixels=True)
             else:
-                yield Comparison(kind.id, level, amount, Shot(person, state(base, kind.id, amount), seed))
-                seed += 1
+                shot = Shot(person, state(base, kind.id, amount), SEEDS[kind.id, level])
+                yield Comparison(kind.id, level, amount, shot)

@@ -98,6 +98,15 @@ def test_no_rendered_change_has_the_noise_of_the_unchanged_frame() -> None:
         assert len(set(seeds)) == len(seeds)
 
 
+def test_a_change_has_the_same_noise_whatever_else_is_asked_for() -> None:
+    whole, alone = plan(2), plan(2, chosen(["smile"]))
+    for scene, small in zip(whole, alone, strict=True):
+        seeds = {c.level: c.shot.seed for c in small.comparisons if c.kind == "smile"}
+        assert seeds == {c.level: c.shot.seed for c in scene.comparisons if c.kind == "smile"}
+    rendered = [c.shot.seed for c in whole[0].comparisons if c.shot.seed > 2]
+    assert rendered == list(range(3, 27))  # six kinds of four levels
+
+
 def test_strangers_are_nobody_s_unchanged_frame() -> None:
     scenes = plan(2)
     people = {scene.person for scene in scenes}
