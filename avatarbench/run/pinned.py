@@ -36,10 +36,10 @@ def altered(spec: ProtocolSpec, manifest: Manifest, own: Container[str]) -> list
     ``own``: datasets for which the user named a folder of theirs; they answer to no manifest of ours. Raises DataError
     where the shipped manifest is missing.
     """
-    if not spec.manifest:
+    refs = {r for p in manifest.pairs for r in (p.source, p.driver, p.target) if r is not None and r.dataset not in own}
+    if not spec.manifest or not refs:
         return []
     pinned = read_pinned(spec)["files"]
-    refs = {r for p in manifest.pairs for r in (p.source, p.driver, p.target) if r is not None and r.dataset not in own}
     named = {f"{r.dataset}/{r.sequence}": r.digest for r in refs}
     return sorted(name for name, digest in named.items() if pinned.get(name, digest) != digest)
 
