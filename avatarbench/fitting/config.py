@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from avatarbench.errors import UsageError
 
 
 class Section(BaseModel):
@@ -79,3 +82,22 @@ class FitConfig(Section):
     densify: Densify = Densify()
     density: Density = Density()
     losses: Losses = Losses()
+
+
+def load_preset(name: str, overrides: Sequence[str] = ()) -> FitConfig:
+    """``configs/fit/<name>.yaml`` with ``key=value`` changes. Raises UsageError naming the key and what it accepts."""
+    from hydra import compose, initialize_config_module
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        with initialize_config_module("avatarbench.configs.fit", version_base="1.3"):
+            plain = OmegaConf.to_container(compose(name, overrides=list(overrides)), resolve=True)
+        return FitConfig.model_validate(plain)
+    except (HydraException, OmegaConfBaseException) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"the preset '{name}' with {' '.join(overrides) or 'no changes'}: {reason}") from error
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+        raise UsageError("the fit's configuration is not valid:\n  " + "\n  ".join(lines)) from error

@@ -22,8 +22,13 @@ def photometric(image: Tensor, target: Tensor, ssim_weight: float) -> Tensor:
 
 
 def ssim(image: Tensor, target: Tensor) -> Tensor:
-    """Mean SSIM of (B, H, W, 3) in [0, 1], differentiable, with the window of the metric ``ssim`` and zero-padded
-    borders, as splatting codes train with."""
+    """Mean of :func:`ssim_map`."""
+    return ssim_map(image, target).mean()
+
+
+def ssim_map(image: Tensor, target: Tensor) -> Tensor:
+    """SSIM (B, 3, H, W) of (B, H, W, 3) in [0, 1], differentiable, with the window of the metric ``ssim`` and
+    zero-padded borders, as splatting codes train with."""
     offset = torch.arange(WINDOW, dtype=image.dtype, device=image.device) - WINDOW // 2
     window = torch.exp(-(offset**2) / (2 * SIGMA**2))
     window = window / window.sum()
@@ -36,7 +41,7 @@ def ssim(image: Tensor, target: Tensor) -> Tensor:
     mx, my, xx, yy, xy = maps.chunk(5, 1)
     index = (2 * mx * my + C1) * (2 * (xy - mx * my) + C2)
     index = index / ((mx * mx + my * my + C1) * (xx - mx * mx + yy - my * my + C2))
-    return index.mean()
+    return index
 
 
 def held(means: Tensor, scales: Tensor, visible: Tensor, config: Losses) -> Tensor:
