@@ -16,12 +16,18 @@ from avatarbench.errors import Unscorable
 from avatarbench.metrics.engine import FeatureEngine
 from avatarbench.metrics.features import Frame
 from avatarbench.metrics.rotations import euler_degrees, nearest_rotation, wrap_degrees
+from avatarbench.openheads.cameras import FRONTAL, rig_cameras
 from avatarbench.openheads.state import HeadState
+from avatarbench.tracking.truth import head_in_camera
 
 Array = NDArray[np.float64]
 
 JUDGES = {"face": "head", "6drepnet360": "rotation"}
 """The feature of an extractor that holds a head's rotation."""
+
+SIGNS = {"face": 1, "6drepnet360": -1}
+"""Of an extractor's angles beside ours, pitch down, yaw to the subject's left, roll towards the right shoulder:
+6DRepNet360 counts each of the three the other way (its sixdrepnet360/utils.py, ``draw_axis``)."""
 
 METRICS = {
     "apd-mediapipe": "face",
@@ -33,23 +39,17 @@ METRICS = {
 """The metrics of pose and the extractor that each one trusts."""
 
 _ANGLES = ("pitch", "yaw", "roll")  # the order of euler_degrees
-_WORLD_TO_JUDGE = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # x right, y up, z to the frontal camera
-_HEAD_JOINTS = 5  # root, three of the neck, head: a chain without branches
 
 
 def true_angles(state: HeadState) -> Array:
     """(3,) degrees pitch, yaw, roll of the head before the frontal camera, as the metrics take a rotation apart."""
-    from scipy.spatial.transform import Rotation
-
-    turned = np.eye(3)
-    for vector in state.joints[:_HEAD_JOINTS]:
-        turned = turned @ Rotation.from_rotvec(vector.astype(np.float64)).as_matrix()
-    return euler_degrees(_WORLD_TO_JUDGE @ turned @ _WORLD_TO_JUDGE.T)
+    return euler_degrees(head_in_camera(state.joints, rig_cameras(1)[FRONTAL]))
 
 
 def read_turns(extractor: str, scenes: Sequence[Scene], frames: Frames, engine: FeatureEngine) -> dict[str, float]:
     """Degrees said for a degree true by kind of turn; NaN where no scene shows it, kinds without turns left out.
 
+    Negative for a judge that takes a turn for one the other way, its convention (:data:`SIGNS`) allowed for.
     What scoring has read comes from the engine's cache.
     """
     slopes: dict[str, list[float]] = {}
@@ -75,7 +75,7 @@ def line(x: Array, y: Array) -> float:
 
 
 def _said(extractor: str, shots: Sequence[Shot], frames: Frames, engine: FeatureEngine) -> Array:
-    """(N, 3) degrees pitch, yaw, roll, NaN where the judge has none."""
+    """(N, 3) degrees pitch, yaw, roll in our signs, NaN where the judge has none."""
     images = [Frame(frames.read(shot)) for shot in shots]
     engine.extract(images, {extractor: False})
     return np.stack([_angles(image, extractor) for image in images])
@@ -83,12 +83,12 @@ def _said(extractor: str, shots: Sequence[Shot], frames: Frames, engine: Feature
 
 def _angles(image: Frame, extractor: str) -> Array:
     try:
-        return euler_degrees(nearest_rotation(image[extractor][JUDGES[extractor]][:3, :3]))
+        return SIGNS[extractor] * euler_degrees(nearest_rotation(image[extractor][JUDGES[extractor]][:3, :3]))
     except Unscorable:  # no face, or a degenerate matrix: the metric's own values count it with the reason
         return np.full(3, np.nan)
 
 
 def _median(slopes: Sequence[float]) -> float:
-    """Of the finite ones, without its sign: a judge's axes may point the other way."""
+    """Of the finite ones."""
     finite = np.array([slope for slope in slopes if np.isfinite(slope)])
-    return float(abs(np.median(finite))) if finite.size else float("nan")
+    return float(np.median(finite)) if finite.size else float("nan")

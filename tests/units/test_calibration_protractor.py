@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from avatarbench.calibration.changes import BASES, state
 from avatarbench.calibration.plan import Shot, plan
-from avatarbench.calibration.protractor import line, read_turns, true_angles
+from avatarbench.calibration.protractor import JUDGES, line, read_turns, true_angles
 from avatarbench.metrics.features import Frame, Missing
 
 SCENES = plan(4)
@@ -41,28 +41,36 @@ class Judge:
             shot = self.pictures.shots[frame.image.tobytes()]
             pitch, yaw, roll = self.share * true_angles(shot.state) + self.rng.normal(0, self.noise, 3)
             head = np.eye(4)
-            angles = [self.flip * roll, self.flip * yaw, pitch]
+            angles = np.array([roll, yaw, pitch]) * self.flip
             head[:3, :3] = Rotation.from_euler("ZYX", angles, degrees=True).as_matrix()
             lost = self.blind and number == 0 and shot.person % 2 == 1
-            frame.put("face", Missing("no face found") if lost else {"head": head})
+            for name in wanted:
+                frame.put(name, Missing("no face found") if lost else {JUDGES[name]: head})
 
 
-def turns(share: float, noise: float = 0.0, flip: int = 1, blind: bool = False) -> dict[str, float]:
+def turns(
+    share: float, noise: float = 0.0, flip: int = 1, blind: bool = False, judge: str = "face"
+) -> dict[str, float]:
     pictures = Pictures()
-    return read_turns("face", SCENES, pictures, Judge(pictures, share, noise, flip, blind))  # type: ignore[arg-type]
+    return read_turns(judge, SCENES, pictures, Judge(pictures, share, noise, flip, blind))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("kind", "index"), [("pitch", 0), ("yaw", 1), ("roll", 2)])
 def test_a_turn_of_a_frontal_head_is_that_angle_alone(kind: str, index: int) -> None:
     found = true_angles(state(BASES[0], kind, 10.0))
     expected = np.zeros(3)
-    expected[index] = 10.0
-    assert np.abs(found) == pytest.approx(expected, abs=1e-4)
+    expected[index] = -10.0 if kind == "roll" else 10.0  # roll of a sequence is towards the left shoulder
+    assert found == pytest.approx(expected, abs=1e-4)
 
 
-@pytest.mark.parametrize("flip", [1, -1])
-def test_a_judge_that_says_a_share_is_read_as_that_share(flip: int) -> None:
-    assert turns(0.85, flip=flip) == pytest.approx({"yaw": 0.85, "pitch": 0.85, "roll": 0.85}, rel=1e-3)
+@pytest.mark.parametrize(("judge", "flip"), [("face", 1), ("6drepnet360", -1)])
+def test_a_judge_that_says_a_share_in_its_own_signs_is_read_as_that_share(judge: str, flip: int) -> None:
+    assert turns(0.85, flip=flip, judge=judge) == pytest.approx({"yaw": 0.85, "pitch": 0.85, "roll": 0.85}, rel=1e-3)
+
+
+@pytest.mark.parametrize(("judge", "flip"), [("face", -1), ("6drepnet360", 1)])
+def test_a_judge_that_takes_left_for_right_is_read_as_negative(judge: str, flip: int) -> None:
+    assert turns(0.85, flip=flip, judge=judge) == pytest.approx({"yaw": -0.85, "pitch": -0.85, "roll": -0.85}, rel=1e-3)
 
 
 def test_noise_does_not_tilt_the_reading() -> None:
