@@ -1,6 +1,6 @@
 """Where MediaPipe's 478 landmarks lie on Anny's head: makes ``anny_landmarks.npz``, beside this file.
 
-    python -m avatarbench.tracking.make_correspondence [--identities 10] [--size 320]
+    python -m avatarbench.tracking.make_correspondence [--identities 12] [--size 320]
 
 Bald heads of drawn identities, with painted eyes, lips and brows, are rendered from several sides. Each landmark that
 is found is followed along its ray onto the mesh, and lands at the same place of the surface on the template. Of all its
@@ -22,12 +22,12 @@ from PIL import Image
 
 from avatarbench.files import writing
 from avatarbench.heads.anny import AnnyRig, load_anny
+from avatarbench.heads.surface import nearest
 from avatarbench.method import Camera
 from avatarbench.metrics.face import FaceLandmarker
 from avatarbench.metrics.features import Frame, Missing
 from avatarbench.tracking.identities import draw_shapes
 from avatarbench.tracking.paint import painted_head
-from avatarbench.tracking.surface import closest_points
 
 OUT = Path(__file__).with_name("anny_landmarks.npz")
 VIEWS = ((0, 0), (-12, 8), (12, -8), (-30, 0), (30, 0), (0, 14), (0, -14))
@@ -203,7 +203,7 @@ def symmetric(points: Array) -> Array:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--identities", type=int, default=10)
+    parser.add_argument("--identities", type=int, default=12)
     parser.add_argument("--size", type=int, default=320)
     given = parser.parse_args()
     rig = load_anny()
@@ -216,9 +216,9 @@ def main() -> None:
     template, index = mean_head(rig), np.flatnonzero(reliable)
     face, weights = np.full(478, -1), np.zeros((478, 3))
     for mask, part in ((index < 468, scene.landable), (index >= 468, scene.eyes)):
-        face[index[mask]], weights[index[mask]] = closest_points(
-            mean[index[mask]], template, scene.faces, np.flatnonzero(part)
-        )
+        among = np.flatnonzero(part)
+        found, onto = nearest(*map(torch.from_numpy, (mean[index[mask]], template, scene.faces[among])))
+        face[index[mask]], weights[index[mask]] = among[found.numpy()], onto.numpy()
     with writing(OUT) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(
             stream,

@@ -8,7 +8,8 @@ import torch
 
 from avatarbench.errors import DataError
 from avatarbench.heads.anny import AnnyRig, load_anny
-from avatarbench.heads.decimate import Decimated, decimate, nearest
+from avatarbench.heads.decimate import Decimated, decimate
+from avatarbench.heads.surface import nearest
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,20 @@ def test_a_place_outside_a_triangle_goes_to_its_edge() -> None:
     _, weights = nearest(points, vertices, faces)
     expected = [[0.6, 0.2, 0.2], [0.5, 0.5, 0], [0, 0.5, 0.5], [1, 0, 0]]
     assert np.allclose(weights.numpy(), expected, atol=1e-6)
+
+
+def test_nearest_places_are_those_of_brute_force() -> None:
+    rng = np.random.default_rng(4)
+    vertices, faces = rng.normal(size=(12, 3)), rng.permuted(np.tile(np.arange(12), (20, 1)), axis=1)[:, :3]
+    points = rng.normal(size=(100, 3))
+    face, weights = (found.numpy() for found in nearest(*map(torch.from_numpy, (points, vertices, faces))))
+    found = np.linalg.norm(np.einsum("nk,nkc->nc", weights, vertices[faces[face]]) - points, axis=1)
+    grid = np.array([(i, j, 60 - i - j) for i in range(61) for j in range(61 - i)]) / 60
+    dense = np.einsum("gk,fkc->fgc", grid, vertices[faces]).reshape(-1, 3)
+    brute = np.linalg.norm(points[:, None] - dense[None], axis=2).min(axis=1)
+    assert (weights >= 0).all()
+    assert (found <= brute + 1e-9).all()
+    assert (brute - found).max() < 0.1
 
 
 @pytest.mark.parametrize("count", [3, 10**6])

@@ -31,7 +31,6 @@ from avatarbench.tracking.correspondence import load_correspondence
 from avatarbench.tracking.face_model import HEAD, face_model
 from avatarbench.tracking.identities import draw_shapes
 from avatarbench.tracking.landmarks import track_frames
-from avatarbench.tracking.surface import closest_points
 from tests.e2e.media import NO_FACE, moving_face
 
 SIZE = (640, 480)
@@ -227,19 +226,6 @@ def test_drawn_identities_are_unit_normal_in_the_basis_and_reproducible() -> Non
     first, second = (np.linalg.norm(p - mean) for p in points)
     assert first > second > 0
     assert basis.directions.shape == (len(rig.shape_names), 40)
-
-
-def test_closest_points_are_those_of_brute_force() -> None:
-    rng = np.random.default_rng(4)
-    vertices, faces = rng.normal(size=(12, 3)), rng.permuted(np.tile(np.arange(12), (20, 1)), axis=1)[:, :3]
-    points = rng.normal(size=(30, 3))
-    face, weights = closest_points(points, vertices, faces, np.arange(20))
-    found = np.linalg.norm(np.einsum("nk,nkc->nc", weights, vertices[faces[face]]) - points, axis=1)
-    grid = np.array([(i, j, 60 - i - j) for i in range(61) for j in range(61 - i)]) / 60
-    dense = np.einsum("gk,fkc->fgc", grid, vertices[faces]).reshape(-1, 3)
-    brute = np.linalg.norm(points[:, None] - dense[None], axis=2).min(axis=1)
-    assert (found <= brute + 1e-9).all()
-    assert (brute - found).max() < 0.1
 
 
 @pytest.mark.slow
