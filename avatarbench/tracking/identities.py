@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 if TYPE_CHECKING:
     from avatarbench.heads.anny import AnnyRig
 
 _ADULT = {"gender": (0.0, 1.0), "age": (0.55, 1.0), "muscle": (0.3, 0.8), "weight": (0.2, 0.85), "height": (0.3, 0.7)}
+_ANCESTRIES = ("african", "asian", "caucasian")
 _FACE = ("cheek", "chin", "eye", "eyebrows", "forehead", "head", "mouth", "nose")
 _SPREAD = 0.35
 _DRAWS = 300
@@ -26,15 +28,22 @@ class ShapeBasis(NamedTuple):
 
 def draw_shapes(rig: AnnyRig, count: int, seed: int) -> NDArray[np.float64]:
     """(count, S) shape coefficients of adults: uniform phenotypes, and changes of the face that are normal
-    (deviation 0.35, cut at 1) and the same on both sides."""
+    (deviation 0.35, cut at 1) and the same on both sides; what is drawn has 6 decimals.
+
+    Only ``Generator.random`` is used, whose bits numpy has never changed; it promises nothing of the distributions.
+    """
     rng = np.random.Generator(np.random.PCG64(seed))
     changes = [name[1:] for name in rig.shape_names if name.startswith("+") and _part(name[1:]) in _FACE]
     bases = sorted({_side_free(name) for name in changes})
     found = []
     for _ in range(count):
-        phenotypes = {name: float(rng.uniform(low, high)) for name, (low, high) in _ADULT.items()}
-        phenotypes |= dict(zip(("african", "asian", "caucasian"), rng.dirichlet(np.ones(3)).tolist(), strict=True))
-        drawn = dict(zip(bases, np.clip(rng.normal(0, _SPREAD, len(bases)), -1, 1).tolist(), strict=True))
+        adult = {name: low + (high - low) * rng.random() for name, (low, high) in _ADULT.items()}
+        # Exponentials divided by their sum lie evenly in the triangle of all mixtures.
+        ancestry = -np.log1p(-rng.random(len(_ANCESTRIES)))
+        phenotypes = {**adult, **dict(zip(_ANCESTRIES, (ancestry / ancestry.sum()).tolist(), strict=True))}
+        phenotypes = {name: round(value, 6) for name, value in phenotypes.items()}
+        normal = np.clip(_SPREAD * ndtri(rng.random(len(bases))), -1, 1).round(6)
+        drawn = dict(zip(bases, normal.tolist(), strict=True))
         found.append(rig.shape(phenotypes, {name: drawn[_side_free(name)] for name in changes})[0].double().numpy())
     return np.stack(found)
 

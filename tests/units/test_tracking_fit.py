@@ -216,16 +216,44 @@ def test_correspondence_lies_on_the_right_parts_of_the_head() -> None:
     assert len(found.landmarks) > 350
 
 
-def test_drawn_identities_are_unit_normal_in_the_basis_and_reproducible() -> None:
+def drawn_coefficients(count: int, seed: int) -> np.ndarray:
+    """(count, 40): the basis's coefficients whose landmarks are nearest to those of drawn identities."""
+    model, found = face_model(), load_correspondence()
+    corners = model.rig.faces.numpy()[found.faces]
+    moves = np.einsum("nk,nkcs->ncs", found.barycentrics, model.rig.shape_directions.double().numpy()[corners])
+    moves -= moves.mean(axis=0)  # where the head stands is no identity
+    flat = moves.reshape(-1, moves.shape[-1])
+    away = draw_shapes(model.rig, count, seed) - model.basis.mean
+    return np.linalg.lstsq(flat @ model.basis.directions, flat @ away.T, rcond=None)[0].T
+
+
+def test_drawn_identities_are_unit_normal_in_the_basis() -> None:
+    z = drawn_coefficients(200, seed=3)  # other draws than the basis was made of
+    assert np.abs(z.mean(axis=0)).max() < 0.3  # four standard errors
+    np.testing.assert_allclose(z.std(axis=0), 1, atol=0.3)
+    assert z.std() == pytest.approx(1, abs=0.08)
+    assert np.abs(np.corrcoef(z.T) - np.eye(40)).max() < 0.4
+
+
+def test_drawn_identities_are_reproducible_and_the_first_directions_move_the_face_most() -> None:
     basis, rig = face_model().basis, face_model().rig
-    shapes = draw_shapes(rig, 40, seed=3)
-    np.testing.assert_array_equal(shapes[:5], draw_shapes(rig, 5, seed=3))
+    np.testing.assert_array_equal(draw_shapes(rig, 8, seed=3)[:5], draw_shapes(rig, 5, seed=3))
     model = face_model()
     points = np.stack([model.points(z, np.zeros(52), np.zeros(3), np.zeros(3)) for z in np.eye(40)[:2]])
     mean = model.points(np.zeros(40), np.zeros(52), np.zeros(3), np.zeros(3))
     first, second = (np.linalg.norm(p - mean) for p in points)
     assert first > second > 0
     assert basis.directions.shape == (len(rig.shape_names), 40)
+
+
+def test_drawing_asks_numpy_for_nothing_but_its_promised_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Promised:
+        def __init__(self, bits: np.random.PCG64) -> None:
+            self.random = np.random.default_rng(bits).random
+
+    expected = draw_shapes(face_model().rig, 2, seed=5)
+    monkeypatch.setattr(np.random, "Generator", Promised)
+    np.testing.assert_array_equal(draw_shapes(face_model().rig, 2, seed=5), expected)
 
 
 @pytest.mark.slow
