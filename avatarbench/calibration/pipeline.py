@@ -68,11 +68,11 @@ def calibrate(request: Request, out: Path, painter: Callable[[Identity], Painter
     kinds = chosen(request.changes)
     specs = list(dict.fromkeys(registry.metric(name) for name in request.metrics or registry.names("metrics")))
     device = device_name(request.device)
-    lacking = _missing(specs, request.skip_missing)
-    metrics = [spec for spec in specs if spec.id not in lacking]
     scenes = plan(request.identities, kinds)
     shots = [shot for scene in scenes for shot in scene.shots()]
     frames = Frames(out / "frames", rig_cameras(request.size)[FRONTAL], request.samples, request.seed)
+    lacking = _missing(specs, request.skip_missing, _no_renderer(shots, frames) if painter is studio else None)
+    metrics = [spec for spec in specs if spec.id not in lacking]
     out.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(out / ".lock", timeout=0):
@@ -93,24 +93,38 @@ def calibrate(request: Request, out: Path, painter: Callable[[Identity], Painter
     return record
 
 
-def _missing(specs: Sequence[MetricSpec], skip: bool) -> dict[str, str]:
-    """Why metrics cannot run, by id. What may be fetched unasked is fetched here. Raises PreflightError unless ``skip``
-    and something is left to run."""
+def _no_renderer(shots: Sequence[Shot], frames: Frames) -> str | None:
+    """What to say where frames are to be rendered and Mitsuba is not installed."""
+    if importlib.util.find_spec("mitsuba") is not None:
+        return None
+    missing = len(frames.missing(shots))
+    return f"{missing} frames are to be rendered, and Mitsuba is not installed: {INSTALL}" if missing else None
+
+
+def _missing(specs: Sequence[MetricSpec], skip: bool, no_renderer: str | None) -> dict[str, str]:
+    """Why metrics cannot run, by id. What may be fetched unasked is fetched here, but for ``no_renderer``: then nothing
+    can start.
+
+    Raises PreflightError with all that is missing, unless it is metrics alone, ``skip``, and one is left to run.
+    """
+    wanted = dict.fromkeys(a for spec in specs for a in spec.assets)
+    if no_renderer is not None:
+        wanted = {a: None for a in wanted if a not in assets.ids() or not assets.get(a).unasked}
     with assets.BarProgress(console) as progress:
-        missing = assets.ensure(dict.fromkeys(a for spec in specs for a in spec.assets), progress)
+        missing = assets.ensure(wanted, progress)
     lacking = {spec.id: [a for a in spec.assets if a in missing] for spec in specs}
     lacking = {name: names for name, names in lacking.items() if names}
-    if lacking and (not skip or len(lacking) == len(specs)):
-        lines = [f"metric '{name}' lacks {missing[a]}" for name, names in lacking.items() for a in names]
-        hint = "" if len(lacking) == len(specs) else "\nTo calibrate the others, add --skip-missing."
+    nothing = no_renderer is not None or len(lacking) == len(specs)
+    if nothing or (lacking and not skip):
+        lines = [] if no_renderer is None else [no_renderer]
+        lines += [f"metric '{name}' lacks {missing[a]}" for name, names in lacking.items() for a in names]
+        hint = "" if nothing else "\nTo calibrate the others, add --skip-missing."
         raise PreflightError("cannot calibrate:\n  - " + "\n  - ".join(lines) + hint)
     return {name: f"weights missing: {', '.join(names)}" for name, names in lacking.items()}
 
 
 def _render(shots: Sequence[Shot], frames: Frames, painter: Callable[[Identity], Painter]) -> None:
     missing = frames.missing(shots)
-    if missing and painter is studio and importlib.util.find_spec("mitsuba") is None:
-        raise PreflightError(f"{len(missing)} frames are to be rendered, and Mitsuba is not installed: {INSTALL}")
     with progress_bar() as progress:
         task = progress.add_task("render", total=len(shots), completed=len(shots) - len(missing))
         frames.render(missing, painter, lambda: progress.advance(task))

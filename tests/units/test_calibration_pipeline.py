@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from avatarbench import registry
+from avatarbench import assets, registry
 from avatarbench.calibration.changes import KINDS
 from avatarbench.calibration.measure import Measured, Value
 from avatarbench.calibration.pipeline import Request, calibrate
@@ -223,6 +225,28 @@ def test_missing_weights_stop_the_calibration_or_are_listed(tmp_path: Path, monk
     assert "not measured (weights missing: inception-2015)" in text
     with pytest.raises(PreflightError):
         calibrate(replace(request, metrics=("fid",), skip_missing=True), tmp_path / "out", Painter)
+
+
+def test_without_mitsuba_nothing_is_fetched_or_made_and_all_that_is_missing_is_said_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AVATARBENCH_OFFLINE", "1")
+    monkeypatch.setenv("AVATARBENCH_CACHE", str(tmp_path / "cache"))
+    find, ensure, asked = importlib.util.find_spec, assets.ensure, []
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "mitsuba" else find(name))
+    monkeypatch.setattr(assets, "ensure", lambda ids, progress: asked.extend(ids) or ensure(ids, progress))
+    request = replace(REQUEST, metrics=("psnr", "fid", "csim-arcface"))
+    with pytest.raises(PreflightError) as raised:
+        calibrate(request, tmp_path / "out")
+    assert re.search(
+        r"(?s)- 32 frames are to be rendered, and Mitsuba.*- metric 'csim-arcface' lacks", str(raised.value)
+    )
+    assert not [name for name in asked if assets.get(name).unasked]
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(PreflightError, match="Mitsuba is not installed"):
+        calibrate(replace(request, metrics=("psnr",), skip_missing=True), tmp_path / "out")
+    calibrate(replace(request, metrics=("psnr",)), tmp_path / "out", Painter)
+    calibrate(replace(request, metrics=("psnr",)), tmp_path / "out")  # every frame is there: nothing is to be rendered
 
 
 def test_a_record_that_is_none_says_what_is_wrong(tmp_path: Path) -> None:
