@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -49,10 +50,11 @@ def write_video(
 ) -> None:
     """H.264 of pictures of one size, made and forgotten one by one; an odd last row or column is left out.
 
-    The whole file or nothing. Raises OSError where it cannot be written.
+    ``fps``: also NTSC's, such as 30000 / 1001. The whole file or nothing. Raises OSError where it cannot be written.
     """
+    rate = max(Fraction(1, 1001), Fraction(fps).limit_denominator(1001))
     with writing(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=max(1, round(fps)), options={"crf": "18", "preset": "veryfast"})
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "veryfast"})
         for number, picture in enumerate(pictures):
             height, width = picture.shape[0] // 2 * 2, picture.shape[1] // 2 * 2
             if number == 0:
