@@ -143,7 +143,8 @@ class NersembleDataset:
         found = self._find(sequence)
         notes = self._layout.skipped(found.identity)
         take = self._layout.takes[found.identity, found.sequence]
-        if missing := self._layout.cameras[found.sequence] - {r.camera for r in take}:
+        missing = self._layout.cameras[found.sequence] - {r.camera for r in take}
+        if found.is_video and missing:  # numbered frames are sparse by design: each person may have other cameras
             where = f"{found.identity}/{found.sequence}"
             notes.append(f"{where} lacks camera {', '.join(sorted(missing))}, which others have; the rest is served")
         video = self._videos.get(found.files[0])

@@ -30,7 +30,7 @@ def test_commands_of_the_readme_name_what_is_registered() -> None:
 
 def test_the_readme_shows_the_demo_table_whole() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for protocol in ("clip-self", "portrait-cross"):
+    for protocol in ("openheads-self", "openheads-cross", "openheads-cross-gt", "portrait-cross"):
         part = text.split(f"**{protocol} (N = ", 1)[1].split("| **", 1)[0]
         shown = re.findall(r"^\| ([^|]+?) [↓↑]", part, flags=re.MULTILINE)
         assert set(shown) == {registry.metric(name).name for name in registry.protocol(protocol).metrics}
