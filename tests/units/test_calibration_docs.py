@@ -10,9 +10,11 @@ from typing import cast
 
 import pytest
 
+from avatarbench import registry
 from avatarbench.calibration.pipeline import calibrate
 from avatarbench.calibration.record import FILE_NAME, CalibrationRecord
 from avatarbench.errors import DataError
+from avatarbench.openheads.identity import VERSION
 from tests.conftest import ROOT
 from tests.units.test_calibration_pipeline import REQUEST, Painter
 
@@ -56,3 +58,17 @@ def test_a_folder_without_a_calibration_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="avatarbench calibrate"):
         guide(tmp_path / "kept")["adopt"](tmp_path / "nothing")
     assert not (tmp_path / "kept").exists()
+
+
+def test_the_shipped_calibration_covers_every_metric_as_it_is_defined_now() -> None:
+    record = CalibrationRecord.load(ROOT / "docs" / "calibration" / FILE_NAME)
+    assert record.openheads == VERSION
+    found = {metric.id: metric for metric in record.metrics}
+    assert set(found) == set(registry.names("metrics"))
+    for name, metric in found.items():
+        assert metric.version == registry.metric(name).version, name
+        if metric.unavailable is None:
+            assert (ROOT / "docs" / "calibration" / f"{name}.png").is_file()
+            assert metric.curves
+        else:
+            assert "weights missing" in metric.unavailable
