@@ -163,8 +163,9 @@ def read_samples(folder: Path) -> pa.Table:
     """The run's samples. Raises DataError where the file is missing or damaged."""
     path = folder / "samples.parquet"
     try:
-        return pq.read_table(path, schema=SAMPLES)
-    except (OSError, pa.ArrowInvalid) as error:
+        with pq.ParquetFile(path) as file:  # read_table would import pyarrow.dataset, and that pandas
+            return file.read().select(SAMPLES.names).cast(SAMPLES)
+    except (OSError, pa.ArrowException, KeyError) as error:
         raise DataError(
             f"cannot read {path}: {error}. Finish the run with: avatarbench run --resume {folder}"
         ) from error

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from avatarbench import assets
 from avatarbench.datasets.embedded import CLIP, PORTRAITS, clip, portraits
 from avatarbench.datasets.folder import FolderDataset
 from avatarbench.datasets.names import sequence_names
@@ -188,6 +189,7 @@ def test_the_embedded_portrait_is_the_astronaut() -> None:
 
 
 def test_the_embedded_clip_has_472_frames() -> None:
+    assets.pull("driving-clip")
     data = clip()
     assert list(data.sequences()) == ["clip"]
     assert data.length("clip") == 472
