@@ -4,6 +4,7 @@ constraint."""
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,7 +191,7 @@ class Fit:
             before = FitConfig.model_validate_json(state["config"])
         except FileNotFoundError as error:
             raise DataError(f"{path} does not exist: there is no fit to resume.") from error
-        except Exception as error:  # torch raises anything for a damaged file; none of it is ours to tell apart
+        except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
             raise DataError(f"{path} is no checkpoint of a fit: {error}. Remove it and fit again.") from error
         same = {"steps", "device", "checkpoint_every"}
         then, now = (c.model_dump(exclude=same) for c in (before, self.config))

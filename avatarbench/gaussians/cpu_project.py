@@ -22,7 +22,7 @@ _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"
 
 
 @njit(inline="always")
-def _rotation(w, x, y, z):  # type: ignore[no-untyped-def]
+def _rotation(w, x, y, z):
     """The nine entries of the rotation of a unit quaternion."""
     return (
         1 - 2 * (y * y + z * z),
@@ -38,7 +38,7 @@ def _rotation(w, x, y, z):  # type: ignore[no-untyped-def]
 
 
 @njit(parallel=True, **_OPTIONS)
-def project(  # type: ignore[no-untyped-def]
+def project(
     means, quaternions, scales, opacities, view, k, width, height, near, far, eps2d, shift, means2d, conics, depths, box
 ):
     """Fill ``means2d`` (N, 2) pixels, ``conics`` (N, 3), ``depths`` (N,), ``box`` (N, 4): x0, y0, x1, y1 whole pixels.
@@ -78,14 +78,14 @@ def project(  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _unit(quaternions, n):  # type: ignore[no-untyped-def]
+def _unit(quaternions, n):
     w, x, y, z = quaternions[n, 0], quaternions[n, 1], quaternions[n, 2], quaternions[n, 3]
     length = math.sqrt(w * w + x * x + y * y + z * z)
     return w / length, x / length, y / length, z / length, length
 
 
 @njit(inline="always")
-def _world_covariance(r, s0, s1, s2):  # type: ignore[no-untyped-def]
+def _world_covariance(r, s0, s1, s2):
     """xx, xy, xz, yy, yz, zz of R diag(s^2) R^T."""
     a, b, c = s0 * s0, s1 * s1, s2 * s2
     return (
@@ -99,7 +99,7 @@ def _world_covariance(r, s0, s1, s2):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _turned(w, e):  # type: ignore[no-untyped-def]
+def _turned(w, e):
     """xx, xy, xz, yy, yz, zz of W E W^T, for the upper left 3 x 3 of ``w``."""
     a0 = w[0, 0] * e[0] + w[0, 1] * e[1] + w[0, 2] * e[2]
     a1 = w[0, 0] * e[1] + w[0, 1] * e[3] + w[0, 2] * e[4]
@@ -121,13 +121,13 @@ def _turned(w, e):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _camera_covariance(quaternions, scales, view, n):  # type: ignore[no-untyped-def]
+def _camera_covariance(quaternions, scales, view, n):
     qw, qx, qy, qz, _ = _unit(quaternions, n)
     return _turned(view, _world_covariance(_rotation(qw, qx, qy, qz), scales[n, 0], scales[n, 1], scales[n, 2]))
 
 
 @njit(parallel=True, **_OPTIONS)
-def project_backward(  # type: ignore[no-untyped-def]
+def project_backward(
     means,
     quaternions,
     scales,
@@ -173,7 +173,7 @@ def project_backward(  # type: ignore[no-untyped-def]
 
 
 @njit(**_OPTIONS)
-def _backward_of(  # type: ignore[no-untyped-def]
+def _backward_of(
     n,
     means,
     quaternions,
@@ -255,7 +255,7 @@ def _backward_of(  # type: ignore[no-untyped-def]
         g_view[n, 4 * i + 3] = point[i]
 
     # The world covariance's gradient W^T Gc W, then E = M M^T with M = R diag(s).
-    ge = _turned_back(view, gc)
+    ge = _turned(view.T, gc)
     gr0, gr1, gr2, gs0 = _column(ge, r[0], r[3], r[6], s0)
     gr3, gr4, gr5, gs1 = _column(ge, r[1], r[4], r[7], s1)
     gr6, gr7, gr8, gs2 = _column(ge, r[2], r[5], r[8], s2)
@@ -275,29 +275,7 @@ def _backward_of(  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _turned_back(w, g):  # type: ignore[no-untyped-def]
-    """xx, xy, xz, yy, yz, zz of W^T G W."""
-    a0 = w[0, 0] * g[0] + w[1, 0] * g[1] + w[2, 0] * g[2]
-    a1 = w[0, 0] * g[1] + w[1, 0] * g[3] + w[2, 0] * g[4]
-    a2 = w[0, 0] * g[2] + w[1, 0] * g[4] + w[2, 0] * g[5]
-    b0 = w[0, 1] * g[0] + w[1, 1] * g[1] + w[2, 1] * g[2]
-    b1 = w[0, 1] * g[1] + w[1, 1] * g[3] + w[2, 1] * g[4]
-    b2 = w[0, 1] * g[2] + w[1, 1] * g[4] + w[2, 1] * g[5]
-    c0 = w[0, 2] * g[0] + w[1, 2] * g[1] + w[2, 2] * g[2]
-    c1 = w[0, 2] * g[1] + w[1, 2] * g[3] + w[2, 2] * g[4]
-    c2 = w[0, 2] * g[2] + w[1, 2] * g[4] + w[2, 2] * g[5]
-    return (
-        a0 * w[0, 0] + a1 * w[1, 0] + a2 * w[2, 0],
-        a0 * w[0, 1] + a1 * w[1, 1] + a2 * w[2, 1],
-        a0 * w[0, 2] + a1 * w[1, 2] + a2 * w[2, 2],
-        b0 * w[0, 1] + b1 * w[1, 1] + b2 * w[2, 1],
-        b0 * w[0, 2] + b1 * w[1, 2] + b2 * w[2, 2],
-        c0 * w[0, 2] + c1 * w[1, 2] + c2 * w[2, 2],
-    )
-
-
-@njit(inline="always")
-def _column(g, r0, r1, r2, s):  # type: ignore[no-untyped-def]
+def _column(g, r0, r1, r2, s):
     """For one column of M = R diag(s): the gradient of R's column (three) and of the scale, from dL/dM = 2 G M."""
     v0 = 2 * s * (g[0] * r0 + g[1] * r1 + g[2] * r2)
     v1 = 2 * s * (g[1] * r0 + g[3] * r1 + g[4] * r2)

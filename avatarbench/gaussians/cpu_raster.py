@@ -25,7 +25,7 @@ _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"
 
 
 @njit(**_OPTIONS)
-def bin_tiles(order, box, tiles_x, tiles):  # type: ignore[no-untyped-def]
+def bin_tiles(order, box, tiles_x, tiles):
     """Which Gaussians touch which tile, nearest first.
 
     ``order`` (N,): Gaussians by depth. Returns ``starts`` (tiles + 1,) into ``ids``, and ``slots`` (len(ids),): the row
@@ -64,7 +64,7 @@ def bin_tiles(order, box, tiles_x, tiles):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _row(a, b, c, u, dy, reach, x0, x1):  # type: ignore[no-untyped-def]
+def _row(a, b, c, u, dy, reach, x0, x1):
     """First and last + 1 pixel of a row whose centres lie within ``reach`` of half the Mahalanobis distance squared."""
     half = b * dy / a
     inside = half * half - (c * dy * dy - 2 * reach) / a
@@ -78,9 +78,7 @@ def _row(a, b, c, u, dy, reach, x0, x1):  # type: ignore[no-untyped-def]
 
 
 @njit(parallel=True, **_OPTIONS)
-def composite(  # type: ignore[no-untyped-def]
-    starts, ids, means2d, conics, opacities, features, box, width, height, out, transmittance, last
-):
+def composite(starts, ids, means2d, conics, opacities, features, box, width, height, out, transmittance, last):
     """Fill ``out`` (H, W, C), ``transmittance`` (H, W) and ``last`` (H, W): one past the last entry of ``ids`` used.
 
     ``features``: (N, C). A finished pixel's transmittance is stored negative while its tile is at work.
@@ -135,7 +133,7 @@ def composite(  # type: ignore[no-untyped-def]
 
 
 @njit(parallel=True, **_OPTIONS)
-def composite_backward(  # type: ignore[no-untyped-def]
+def composite_backward(
     starts,
     ids,
     slots,
@@ -214,7 +212,7 @@ def composite_backward(  # type: ignore[no-untyped-def]
 
 
 @njit(parallel=True, **_OPTIONS)
-def sum_rows(first, rows, out):  # type: ignore[no-untyped-def]
+def sum_rows(first, rows, out):
     """Add a Gaussian's neighbouring ``rows`` into its row of ``out`` (N, 6 + C), in their order."""
     for n in prange(len(first) - 1):
         for column in range(rows.shape[1]):
