@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,17 @@ from numpy.typing import NDArray
 from avatarbench.errors import DataError
 
 
-def read_npz(path: Path, advice: str, only: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
+def read_npz(
+    source: Path | IO[bytes], advice: str, only: Collection[str] | None = None, name: str | None = None
+) -> dict[str, NDArray[Any]]:
     """The arrays of a file by name, all, or those of ``only`` that it has. Nothing in it is unpickled.
 
-    Raises DataError for whatever else there is under ``path``; ``advice``: what to do then, as the message's end.
+    Raises DataError for whatever else there is under ``source``, which messages call ``name`` where it is given;
+    ``advice``: what to do then, as the message's end.
     """
+    path = name or str(source)
     try:
-        file = np.load(path, allow_pickle=False)
+        file = np.load(source, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise DataError(f"{path} holds a single array, as .npy does, and no .npz: {advice}.")
         with file:

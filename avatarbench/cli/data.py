@@ -78,18 +78,23 @@ def openheads(
 def openheads_test(
     out: Annotated[Path, typer.Option(help="The folder; one that was begun is continued.")],
     workers: Workers = 2,
+    views: Annotated[
+        bool, typer.Option("--views", help="Instead, 8 moments of each person from 10 cameras, to fit a cloud on.")
+    ] = False,
 ) -> None:
     """Render the test split anew, as the package carries it: 9 people, 256 x 256, lossless.
 
     \b
     avatarbench data openheads-test --out openheads-test
+    avatarbench data openheads-test --views --out openheads-views
 
     Interrupt it when you like: the same command goes on where it stopped.
     """
-    from avatarbench.openheads.split import make_test_split
+    from avatarbench.openheads.split import SplitPlan, make_test_split
+    from avatarbench.openheads.views import ViewsPlan
 
     with _bar("rendering") as progress:
-        size = make_test_split(out, workers, progress)
+        size = make_test_split(out, workers, progress, ViewsPlan() if views else SplitPlan())
     typer.echo(f"{out}: {size / 1e6:.1f} MB in all.")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -23,11 +25,18 @@ _BASE = ("x", "y", "z", "opacity", *(f"scale_{i}" for i in range(3)), *(f"rot_{i
 
 
 def write_ply(cloud: Cloud, path: Path) -> None:
+    """:func:`ply_bytes` as a file. Raises DataError for a cloud that cannot be rendered, OSError."""
+    content = ply_bytes(cloud)
+    with writing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def ply_bytes(cloud: Cloud) -> bytes:
     """Binary PLY as Kerbl et al.'s code writes it: positions, zero normals, harmonics, logit opacity, log scales, w x
     y z.
 
     Harmonics stand channel by channel. Bindings go into an extra ``int`` property that viewers skip. Raises DataError
-    for a cloud that cannot be rendered, OSError.
+    for a cloud that cannot be rendered.
     """
     cloud = cloud.detach().to("cpu").check()
     harmonic = cloud.colours if cloud.degree is not None else ((cloud.colours - 0.5) / CONSTANT)[:, None]
@@ -50,18 +59,21 @@ def write_ply(cloud: Cloud, path: Path) -> None:
     for name, column in columns.items():
         table[name] = column.numpy()
     comments = [RGB] if cloud.degree is None else []
-    with writing(path) as temporary, temporary.open("wb") as stream:
-        PlyData([PlyElement.describe(table, "vertex")], byte_order="<", comments=comments).write(stream)
+    stream = io.BytesIO()
+    PlyData([PlyElement.describe(table, "vertex")], byte_order="<", comments=comments).write(stream)
+    return stream.getvalue()
 
 
-def read_ply(path: Path) -> Cloud:
-    """A cloud from a PLY of that layout, ours or another program's; float32.
+def read_ply(source: Path | IO[bytes], name: str | None = None) -> Cloud:
+    """A cloud from a PLY of that layout, ours or another program's; float32. ``name``: for messages, where not the
+    path.
 
     Raises DataError naming the file and what is wrong: no PLY, cut short, a property missing, values that cannot be
     rendered.
     """
+    path = name or str(source)
     try:
-        data = PlyData.read(str(path), mmap=False)
+        data = PlyData.read(str(source) if isinstance(source, Path) else source, mmap=False)
         table = data["vertex"].data
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist: check the path.") from error
@@ -114,7 +126,7 @@ def read_npz(path: Path) -> Cloud:
     return _checked(cloud, path)
 
 
-def _checked(cloud: Cloud, path: Path) -> Cloud:
+def _checked(cloud: Cloud, path: Path | str) -> Cloud:
     try:
         return cloud.check()
     except DataError as error:

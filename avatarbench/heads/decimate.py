@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avatarbench.errors import DataError
-from avatarbench.heads.rig import Rig
+from avatarbench.heads.rig import Rig, RigArrays
 from avatarbench.heads.surface import nearest
 
 AGGRESSION = 5.0
@@ -27,6 +27,32 @@ class Decimated(NamedTuple):
     def vertices(self, full: Tensor) -> Tensor:
         """(..., V', 3) from the full rig's posed vertices (..., V, 3)."""
         return (full[..., self.corners, :] * self.weights[..., None]).sum(-2)
+
+    def rig(self, full: Rig, rest: Tensor, joints: Tensor) -> Rig:
+        """One subject's own rig on these faces: every vertex has the weighted mean of what its three corners have.
+
+        ``rest`` (V, 3) and ``joints`` (J, 3): of the full rig, with the subject's shape and offsets in them. It has no
+        shapes and no texture coordinates.
+        """
+
+        def carried(attribute: Tensor) -> NDArray[np.float32]:  # (V, ...) -> (V', ...)
+            flat = self.vertices(attribute.flatten(1))
+            return np.asarray(flat.unflatten(1, attribute.shape[1:]).numpy(), np.float32)
+
+        first = full.shape_directions.shape[-1]
+        arrays = RigArrays(
+            template=carried(rest),
+            faces=self.faces.numpy(),
+            uvs=np.zeros((0, 2), np.float32),
+            uv_faces=np.zeros((0, 3), np.int64),
+            shape_directions=np.zeros((len(self.corners), 3, 0), np.float32),
+            expression_directions=carried(full.expression_directions),
+            joints=np.asarray(joints.numpy(), np.float32),
+            joint_directions=np.asarray(full.joint_directions[..., first:].numpy(), np.float32),
+            skinning=carried(full.skinning),
+            pose_directions=carried(full.pose_directions),
+        )
+        return Rig(full.name, arrays, full.parents, full.joint_names, [], full.expression_names)
 
 
 def decimate(rig: Rig, count: int) -> Decimated:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import Any, Protocol
 
 from avatarbench.openheads import crew
 from avatarbench.openheads.cameras import FRONTAL, rig_cameras, target_cameras
@@ -30,6 +32,36 @@ FPS = 25.0
 
 
 @dataclass(frozen=True)
+class Part:
+    """One sequence: its ``states``, and the camera and frame number of each."""
+
+    name: str
+    states: Sequence[HeadState]
+    views: Sequence[tuple[str, int]]
+
+
+class Plan(Protocol):
+    """What is rendered of the test split's people. ``samples``: light paths a pixel."""
+
+    @property
+    def numbers(self) -> tuple[int, ...]: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def samples(self) -> int: ...
+
+    def parts(self, number: int) -> list[Part]:
+        """The sequences of a person, each frame of one in all its cameras together."""
+        ...
+
+    def described(self) -> dict[str, Any]:
+        """What else makes these pictures and no others, for the manifest."""
+        ...
+
+
+@dataclass(frozen=True)
 class SplitPlan:
     """What is rendered; the defaults are the shipped split. ``steps``: time steps of FREE; ``samples`` a pixel."""
 
@@ -52,23 +84,28 @@ class SplitPlan:
         serials = target_cameras(SEED, number, self.targets)
         return [(serials[step % len(serials)], frame) for step, frame in enumerate(self.frames())]
 
+    def parts(self, number: int) -> list[Part]:
+        """PORTRAIT, FREE, and FREE under the driver's motion."""
+        found = [
+            Part("PORTRAIT", sequence("PORTRAIT", SEED, number, 1, FPS, SPLIT), [(FRONTAL, 0)]),
+            Part("FREE", self.motion(number), self.views(number)),
+        ]
+        if number != DRIVER:
+            found.append(Part(f"FREE-AS-{DRIVER}", self.motion(DRIVER), self.views(DRIVER)))
+        return found
 
-@dataclass(frozen=True)
-class _Part:
-    """One sequence: its ``states``, and the camera and frame number of each."""
-
-    name: str
-    states: Sequence[HeadState]
-    views: Sequence[tuple[str, int]]
+    def described(self) -> dict[str, Any]:
+        return {"driver": DRIVER, "steps": self.steps, "stride": STRIDE, "target_cameras": self.targets}
 
 
 def make_test_split(
     out: Path,
     workers: int = 2,
     progress: Progress = lambda done, total: None,
-    split: SplitPlan = SplitPlan(),
+    split: Plan = SplitPlan(),
 ) -> int:
-    """Render what is missing of the split into ``out``; the size of all its files in bytes.
+    """Render what is missing of the split, or of another plan for its people, into ``out``; the size of all its files
+    in bytes.
 
     Pictures and masks are lossless WebP. Raises UsageError where the folder holds other data or is in use, DataError
     where it cannot be written or a worker dies.
@@ -83,9 +120,9 @@ def make_test_split(
             split.samples,
             FPS,
             rig_hash(cameras),
-            {"driver": DRIVER, "steps": split.steps, "stride": STRIDE, "target_cameras": split.targets},
+            split.described(),
         )
-        parts = {number: _parts(split, number) for number in split.numbers}
+        parts = {number: split.parts(number) for number in split.numbers}
         scenes = {
             f"{number:03d}": scene(draw(SEED, number, SPLIT), {part.name: part.states for part in parts[number]})
             for number in split.numbers
@@ -106,17 +143,7 @@ def make_test_split(
         return total_bytes(out)
 
 
-def _parts(split: SplitPlan, number: int) -> list[_Part]:
-    parts = [
-        _Part("PORTRAIT", sequence("PORTRAIT", SEED, number, 1, FPS, SPLIT), [(FRONTAL, 0)]),
-        _Part("FREE", split.motion(number), split.views(number)),
-    ]
-    if number != DRIVER:
-        parts.append(_Part(f"FREE-AS-{DRIVER}", split.motion(DRIVER), split.views(DRIVER)))
-    return parts
-
-
-def _jobs(out: Path, split: SplitPlan, parts: dict[int, list[_Part]]) -> Iterator[Job]:
+def _jobs(out: Path, split: Plan, parts: dict[int, list[Part]]) -> Iterator[Job]:
     """Person by person, so that a worker prepares each one once. Writes what needs no rendering on the way, and removes
     what a killed process left of any file."""
     cameras = rig_cameras(split.size)
@@ -129,9 +156,17 @@ def _jobs(out: Path, split: SplitPlan, parts: dict[int, list[_Part]]) -> Iterato
         for part in of_person:
             take = Take(out, number, part.name)
             sweep(take.truth)
-            write_truth(take.truth, part.states, (frame for _, frame in part.views))
-            for state, (serial, frame) in zip(part.states, part.views, strict=True):
-                shot = Shot(cameras[serial], take.image_frame(serial, frame), take.mask_frame(serial, frame))
-                sweep(shot.image, *([shot.mask] if shot.mask else []))
-                if not shot.done:
-                    yield Moment(identity, state, (shot,), split.samples, f"{SEED}/{number}/{part.name}/{frame}")
+            truth = {frame: state for state, (_, frame) in zip(part.states, part.views, strict=True)}
+            write_truth(take.truth, list(truth.values()), truth)
+            pairs = zip(part.states, part.views, strict=True)
+            for frame, moment in groupby(pairs, key=lambda pair: pair[1][1]):
+                views = list(moment)
+                shots = [
+                    Shot(cameras[serial], take.image_frame(serial, frame), take.mask_frame(serial, frame))
+                    for _, (serial, _) in views
+                ]
+                for shot in shots:
+                    sweep(shot.image, *([shot.mask] if shot.mask else []))
+                missing = tuple(shot for shot in shots if not shot.done)
+                if missing:
+                    yield Moment(identity, views[0][0], missing, split.samples, f"{SEED}/{number}/{part.name}/{frame}")
