@@ -3,9 +3,11 @@ constraint."""
 
 from __future__ import annotations
 
+import io
 import math
 import pickle
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -20,11 +22,14 @@ from avatarbench.fitting.density import ScreenGradients, constrain, densify, pru
 from avatarbench.fitting.gaussians import LocalGaussians
 from avatarbench.fitting.loss import held, photometric
 from avatarbench.gaussians.cloud import Cloud
+from avatarbench.gaussians.head import GaussianHead
 from avatarbench.gaussians.render import render
-from avatarbench.gaussians.rigged import face_frames, to_world
+from avatarbench.gaussians.rigged import Frames, face_frames, to_world
 from avatarbench.method import Camera
 
 CHECKPOINT = "checkpoint.pt"
+SAME = 1e-4
+"""Metres: heads whose rest meshes differ by more are not the same person's."""
 
 
 class Subject(Protocol):
@@ -53,6 +58,14 @@ class Subject(Protocol):
         """Parameters of the tracking that the fit also optimises, each with its learning rate."""
         ...
 
+    def head(self, cloud: Cloud) -> GaussianHead:
+        """The drivable head of a canonical cloud bound to ``faces``, on the CPU."""
+        ...
+
+
+class Stop(Exception):
+    """What a ``watch`` raises to end a fit between two steps: its state is saved first."""
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -64,14 +77,26 @@ class Progress:
 
 
 class Fit:
-    """One fit, step by step. ``views``: the ones trained on. Equal inputs, seed and thread-independent renderer give
-    equal clouds; :meth:`save` and :meth:`load` continue exactly."""
+    """One fit, step by step. ``views``: the ones trained on; ``origin``: what they are of, in words, so that the
+    checkpoint of another subject is refused; ``seconds``: spent in steps, earlier sittings included.
 
-    def __init__(self, subject: Subject, views: Sequence[int], config: FitConfig, device: torch.device) -> None:
+    On the CPU equal inputs and seeds give equal clouds, and :meth:`save` and :meth:`load` continue exactly; on CUDA
+    sums come in any order.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        views: Sequence[int],
+        config: FitConfig,
+        device: torch.device,
+        origin: Mapping[str, str] | None = None,
+    ) -> None:
         if not views:
             raise DataError("a fit needs at least one picture to learn from.")
         self.subject, self.views, self.config, self.device = subject, list(views), config, device
-        self.step = 0
+        self.origin = dict(origin or {})
+        self.step, self.seconds = 0, 0.0
         self.draw = torch.Generator().manual_seed(config.seed)
         self.rest_frames = face_frames(subject.rest().to(device), subject.faces.to(device))
         self.gaussians = LocalGaussians(self._first_bindings(), config.degree, config.rates, device)
@@ -93,11 +118,18 @@ class Fit:
         return torch.argsort(area, descending=True, stable=True)[:most].sort().values.cpu()
 
     def run(self, watch: Callable[[Progress], None], folder: Path | None = None) -> Cloud:
-        """To the last step, saving to ``folder`` now and then; the canonical cloud. ``watch`` is called after each
-        step."""
+        """To the last step, saving to ``folder`` now and then; the canonical cloud. ``watch`` is called after each step
+        and may raise :class:`Stop`. Raises OSError where ``folder`` cannot be written."""
         while self.step < self.config.steps:
+            begun = time.perf_counter()
             self._one_step()
-            watch(Progress(self.step, len(self.gaussians), self.psnr()))
+            self.seconds += time.perf_counter() - begun
+            try:
+                watch(Progress(self.step, len(self.gaussians), self.psnr()))
+            except Stop:
+                if folder is not None:
+                    self.save(folder / CHECKPOINT)
+                raise
             if folder is not None and self.step % self.config.checkpoint_every == 0:
                 self.save(folder / CHECKPOINT)
         return self.canonical()
@@ -114,11 +146,26 @@ class Fit:
         """The cloud in its triangles' frames, detached, on the CPU."""
         return self.gaussians.local().detach().to("cpu")
 
+    def head(self) -> GaussianHead:
+        """The fitted head, drivable and saveable."""
+        return self.subject.head(self.canonical())
+
+    def picture(self, view: int) -> Tensor:
+        """(H, W, 3) float32 in [0, 1] on the CPU: what the fit shows from a view's camera at its time step, trained on
+        or not."""
+        with torch.no_grad():
+            cloud = self.gaussians.world(self._frames(view))
+            white = torch.ones(3, device=self.device)
+            return render(cloud, [self.subject.camera(view)], background=white).image[0].clamp(0, 1).cpu()
+
+    def _frames(self, view: int) -> Frames:
+        return face_frames(self.subject.vertices(view).to(self.device), self.subject.faces.to(self.device))
+
     def _one_step(self) -> None:
         config = self.config
         view = self._next_view()
         target, camera = self.subject.image(view).to(self.device), self.subject.camera(view)
-        frames = face_frames(self.subject.vertices(view).to(self.device), self.subject.faces.to(self.device))
+        frames = self._frames(view)
         local = self.gaussians.local()
         shift = torch.zeros(1, len(local), 2, device=self.device, requires_grad=True)
         seen = render(
@@ -169,9 +216,12 @@ class Fit:
         return self.views[self._order.pop()]
 
     def save(self, path: Path) -> None:
-        """Everything that :meth:`load` needs to go on exactly."""
+        """Everything that :meth:`load` needs to go on exactly. Raises OSError."""
         state = {
             "step": self.step,
+            "seconds": self.seconds,
+            "origin": self.origin,
+            "rest": self.subject.rest(),
             "gaussians": self.gaussians.state(),
             "gradients": (self.gradients.total, self.gradients.seen),
             "draw": self.draw.get_state(),
@@ -181,24 +231,39 @@ class Fit:
             "refined": [p.detach() for p, _ in self.subject.refinements()],
             "refiner": self.refiner.state_dict() if self.refiner is not None else None,
         }
+        content = io.BytesIO()  # torch's own file writer hides a full disk behind a RuntimeError
+        torch.save(state, content)
         with writing(path) as temporary:
-            torch.save(state, temporary)
+            temporary.write_bytes(content.getbuffer())
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint. Raises DataError for one that is damaged or of another configuration."""
+        """Go on from a checkpoint. Raises DataError for one that is damaged, of another subject or configuration; the
+        number of steps, the device and when to save may differ."""
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
             before = FitConfig.model_validate_json(state["config"])
         except FileNotFoundError as error:
             raise DataError(f"{path} does not exist: there is no fit to resume.") from error
-        except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        except (OSError, EOFError, TypeError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
             raise DataError(f"{path} is no checkpoint of a fit: {error}. Remove it and fit again.") from error
         same = {"steps", "device", "checkpoint_every"}
         then, now = (c.model_dump(exclude=same) for c in (before, self.config))
         if then != now:
             changed = ", ".join(f"{k} was {then[k]} and is {now[k]}" for k in then if then[k] != now[k])
             raise DataError(f"{path} was made with another configuration: {changed}. Choose another --out.")
-        self.step = state["step"]
+        if state["origin"] != self.origin:
+            before_, now_ = state["origin"], self.origin
+            changed = ", ".join(
+                f"{k}: {before_.get(k, 'none')} there, {now_.get(k, 'none')} here"
+                for k in sorted({*before_, *now_})
+                if before_.get(k) != now_.get(k)
+            )
+            raise DataError(f"{path} is of another fit ({changed}). Choose another --out.")
+        rest = self.subject.rest()
+        there = state["rest"].to(rest)
+        if there.shape != rest.shape or bool((there - rest).abs().max() > SAME):
+            raise DataError(f"{path} is of a head of another shape than this person's. Choose another --out.")
+        self.step, self.seconds = state["step"], state["seconds"]
         self.gaussians.restore(state["gaussians"])
         self.gradients = ScreenGradients(*state["gradients"])
         self.draw.set_state(state["draw"].cpu())

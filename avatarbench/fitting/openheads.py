@@ -5,98 +5,97 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from avatarbench.datasets.nersemble import NersembleDataset
 from avatarbench.errors import DataError
+from avatarbench.fitting.subject import Pictures, View, sized
+from avatarbench.gaussians.cloud import Cloud
+from avatarbench.gaussians.head import GaussianHead
 from avatarbench.heads.anny import load_anny
 from avatarbench.heads.decimate import Decimated, decimate
 from avatarbench.heads.rig import rotation_matrix
 from avatarbench.method import Camera
 from avatarbench.openheads.identity import Identity
-from avatarbench.tracking.truth import read_truth
+from avatarbench.tracking.truth import Truth, read_truth
 
 AS_ANOTHER = "-AS-"
 """In the name of a sequence in which the person makes another one's motion."""
 
 
-@dataclass(frozen=True)
-class View:
-    """One picture: a frame of a reader's ``sequence``, at time ``step`` of the ``take``."""
-
-    sequence: str
-    index: int
-    take: str
-    step: int
-    camera: str
-
-
 class OpenHeadsSubject:
-    """One person of an OpenHeads folder. ``faces``: the rig is decimated to about so many, None keeps it.
+    """One person of an OpenHeads folder. ``faces``: the rig is decimated to about so many, None keeps it; ``size``:
+    pixels of the pictures' longer side, None keeps it.
 
-    Pictures are read when they are asked for and then kept. Raises DataError for a person that the folder does not
-    have.
+    Raises DataError for a person that the folder does not have, one without calibrated cameras, and a missing or
+    damaged ``identity.json`` or ``truth.npz``; a damaged picture is found when it is asked for.
     """
+
+    rig = "anny"
 
     def __init__(self, root: Path, person: str, faces: int | None = None, size: int | None = None) -> None:
         self._data = NersembleDataset(root)
         mine = [s for s in self._data.sequences() if self._data.identity(s) == person and AS_ANOTHER not in s]
         if not mine:
-            known = sorted({self._data.identity(s) for s in self._data.sequences()})
-            raise DataError(f"{root} has no person '{person}'; it has {', '.join(known[:20])}.")
-        self._size = size
-        self._rig = load_anny()
+            raise DataError(f"{root} has no person '{person}'; it has {', '.join(people(self._data))}.")
         identity = _identity(root / person / "identity.json")
+        self.views: list[View] = []
+        self._at: list[tuple[str, int]] = []
+        self._cameras: dict[str, Camera] = {}
+        self._truths: dict[str, Truth] = {}
+        for sequence in mine:
+            take, _, serial = sequence.removeprefix(f"{person}_").rpartition("_")
+            if take not in self._truths:
+                self._truths[take] = read_truth(root / person / "sequences" / take / "truth.npz")
+            camera = self._data.camera(sequence)
+            if camera is None:
+                raise DataError(
+                    f"{root / person} has no calibration/camera_params.json: a fit needs calibrated cameras. Copy the "
+                    "person's whole folder."
+                )
+            self._cameras[sequence] = sized(camera, size)
+            for index in range(self._data.length(sequence)):
+                step = self._data.frame_number(sequence, index)
+                self._truths[take].row(step)
+                self.views.append(View(take, step, serial))
+                self._at.append((sequence, index))
+        self._rig = load_anny()
         self._shape = self._rig.shape(identity.phenotypes, identity.local_changes)
         self._small: Decimated | None = None if faces is None else decimate(self._rig, faces)
         self.faces = self._rig.faces if self._small is None else self._small.faces
-        self.views: list[View] = []
-        self._vertices: dict[tuple[str, int], Tensor] = {}
-        for sequence in mine:
-            _, _, rest = sequence.partition("_")
-            take, _, camera = rest.rpartition("_")
-            for index in range(self._data.length(sequence)):
-                step = self._data.frame_number(sequence, index)
-                self.views.append(View(sequence, index, take, step, camera))
-        for take in {view.take for view in self.views}:
-            self._pose(root / person / "sequences" / take / "truth.npz", take)
-        self._images: dict[int, Tensor] = {}
+        self._posed: dict[tuple[str, int], Tensor] = {}
+        self._pictures = Pictures(self._picture, self._picture_size)
 
     def __len__(self) -> int:
         return len(self.views)
 
     def image(self, view: int) -> Tensor:
         """(H, W, 3) float32 in [0, 1]; OpenHeads' pictures are on white."""
-        if view not in self._images:
-            at = self.views[view]
-            image = self._data.read(at.sequence, at.index)
-            if self._size is not None and self._size != image.shape[0]:
-                from PIL import Image
-
-                image = np.asarray(Image.fromarray(image).resize((self._size, self._size), Image.Resampling.LANCZOS))
-            self._images[view] = torch.from_numpy(image.astype(np.float32) / 255)
-        return self._images[view]
+        return self._pictures[view]
 
     def camera(self, view: int) -> Camera:
-        camera = self._data.camera(self.views[view].sequence)
-        if camera is None:
-            raise DataError(
-                f"'{self.views[view].sequence}' has no calibrated camera: a fit needs one for every picture."
-            )
-        if self._size is None or self._size == camera.width:
-            return camera
-        k = camera.K.copy()
-        k[:2] *= self._size / camera.width
-        return Camera(k, camera.world_to_camera, self._size, self._size)
+        return self._cameras[self._at[view][0]]
 
     def vertices(self, view: int) -> Tensor:
-        at = self.views[view]
-        return self._vertices[at.take, at.step]
+        """(V, 3) metres, by the truth of the view's time step."""
+        take, step = self.views[view].take, self.views[view].step
+        if (take, step) not in self._posed:
+            truth = self._truths[take]
+            row = slice(truth.row(step), truth.row(step) + 1)
+            with torch.no_grad():
+                posed = self._rig(
+                    self._shape,
+                    torch.from_numpy(truth.expression[row]),
+                    rotation_matrix(torch.from_numpy(truth.joints[row])),
+                    torch.from_numpy(truth.translation[row]),
+                )
+                self._posed[take, step] = self._placed(posed.vertices[0])
+        return self._posed[take, step]
 
     def rest(self) -> Tensor:
         with torch.no_grad():
@@ -106,22 +105,24 @@ class OpenHeadsSubject:
         """None: the truth needs no refining."""
         return []
 
+    def head(self, cloud: Cloud) -> GaussianHead:
+        """The drivable head of a canonical cloud bound to :attr:`faces`."""
+        return GaussianHead(cloud, self._rig, self._shape[0], self._small)
+
     def _placed(self, full: Tensor) -> Tensor:
         return full if self._small is None else self._small.vertices(full)
 
-    def _pose(self, path: Path, take: str) -> None:
-        truth = read_truth(path)
-        steps = sorted({view.step for view in self.views if view.take == take})
-        rows = [truth.row(step) for step in steps]
-        with torch.no_grad():
-            for step, row in zip(steps, rows, strict=True):
-                posed = self._rig(
-                    self._shape,
-                    torch.from_numpy(truth.expression[row : row + 1]),
-                    rotation_matrix(torch.from_numpy(truth.joints[row : row + 1])),
-                    torch.from_numpy(truth.translation[row : row + 1]),
-                )
-                self._vertices[take, step] = self._placed(posed.vertices[0])
+    def _picture(self, view: int) -> NDArray[np.uint8]:
+        return self._data.read(*self._at[view])
+
+    def _picture_size(self, view: int) -> tuple[int, int]:
+        camera = self.camera(view)
+        return camera.width, camera.height
+
+
+def people(data: NersembleDataset) -> list[str]:
+    """The first twenty people of a folder, for messages."""
+    return sorted({data.identity(s) for s in data.sequences()})[:20]
 
 
 def _identity(path: Path) -> Identity:

@@ -20,13 +20,14 @@ JOINTS = ("root", "neck", "jaw", "eye.L", "eye.R")
 
 
 class FlameRig(Rig):
-    """FLAME. Its joints follow the rest vertices: ``regressor`` (J, V), zero for teeth."""
+    """FLAME. Its joints follow the rest vertices: ``regressor`` (J, V), zero for teeth. ``name``: as avatar files have
+    it."""
 
     regressor: Tensor
 
-    def __init__(self, arrays: RigArrays, regressor: Tensor) -> None:
+    def __init__(self, arrays: RigArrays, regressor: Tensor, name: str = "flame") -> None:
         shapes = [f"shape{i}" for i in range(SHAPES)]
-        super().__init__("flame", arrays, PARENTS, JOINTS, shapes, [f"expression{i}" for i in range(EXPRESSIONS)])
+        super().__init__(name, arrays, PARENTS, JOINTS, shapes, [f"expression{i}" for i in range(EXPRESSIONS)])
         self.register_buffer("regressor", regressor)
 
     def rest(self, shape: Tensor, expression: Tensor, offsets: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -47,4 +48,4 @@ def load_flame(path: Path | None = None, teeth: bool = False) -> FlameRig:
     weights = torch.from_numpy(found["J_regressor"])
     if teeth:
         arrays, weights = add_teeth(arrays), torch.nn.functional.pad(weights, (0, TEETH))
-    return FlameRig(arrays, weights)
+    return FlameRig(arrays, weights, "flame-teeth" if teeth else "flame")
