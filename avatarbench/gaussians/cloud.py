@@ -62,18 +62,18 @@ class Cloud:
                     f"a cloud of {count} Gaussians has '{name}' of {tuple(value.shape)}; expected {wanted}."
                 )
             if value.is_floating_point():
-                _refuse(
+                refuse(
                     ~torch.isfinite(value.flatten(1) if value.ndim > 1 else value[:, None]).all(1),
                     name,
                     "NaN or infinite",
                 )
         if self.bindings is not None and self.bindings.is_floating_point():
             raise DataError(f"a cloud's bindings are face indices; these are {self.bindings.dtype}.")
-        _refuse(self.quaternions.norm(dim=1) < QUATERNION_LEAST, "quaternions", "zero")
-        _refuse((self.scales <= 0).any(1), "scales", "zero or negative")
-        _refuse((self.opacities < 0) | (self.opacities > 1), "opacities", "outside 0 to 1")
+        refuse(self.quaternions.norm(dim=1) < QUATERNION_LEAST, "quaternions", "zero")
+        refuse((self.scales <= 0).any(1), "scales", "zero or negative")
+        refuse((self.opacities < 0) | (self.opacities > 1), "opacities", "outside 0 to 1")
         if self.bindings is not None and faces is not None:
-            _refuse((self.bindings < 0) | (self.bindings >= faces), "bindings", f"outside 0 to {faces - 1}")
+            refuse((self.bindings < 0) | (self.bindings >= faces), "bindings", f"outside 0 to {faces - 1}")
         return self
 
     def to(self, *arguments: Any) -> Self:
@@ -97,7 +97,8 @@ class Cloud:
         return self.colours if self.colours.ndim == 2 else (self.colours[:, 0] * CONSTANT + 0.5).clamp_min(0)
 
 
-def _refuse(wrong: Tensor, name: str, what: str) -> None:
+def refuse(wrong: Tensor, name: str, what: str) -> None:
+    """Raises DataError where any of ``wrong`` (N,) is true, with their number and the first."""
     if bool(wrong.any()):
         first = int(wrong.nonzero()[0])
         raise DataError(f"the cloud's '{name}' are {what} for {int(wrong.sum())} Gaussians, the first of them {first}.")

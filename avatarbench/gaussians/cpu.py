@@ -8,13 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avatarbench.errors import DataError
 from avatarbench.gaussians import cpu_project, cpu_raster
+from avatarbench.gaussians.cloud import QUATERNION_LEAST, refuse
 
 
 class RasteriseCpu(torch.autograd.Function):
     """(B, H, W, C) features, (B, H, W) transmittance and (B, H, W) expected depth sums of a cloud seen by B cameras.
 
-    Inputs as :func:`avatarbench.gaussians.render.rasterise` documents them; ``features`` (N, C) or (B, N, C),
+    Inputs as :func:`.render.rasterise` documents them; ``features`` (N, C) or (B, N, C),
     ``shift`` (B, N, 2) pixels added to the projected means (zeros, to read their gradient). Gradients for everything
     but the intrinsics.
     """
@@ -48,7 +50,9 @@ class RasteriseCpu(torch.autograd.Function):
             view, k = views[camera].detach().numpy(), intrinsics[camera].detach().numpy()
             moved = shift[camera].detach().contiguous().numpy()
             means2d, conics, depths, box = cpu_project.empty_projection(len(arrays[0]), dtype)
-            cpu_project.project(*arrays, view, k, width, height, near, far, eps2d, moved, means2d, conics, depths, box)
+            cpu_project.project(
+                *arrays, view, k, width, height, near, far, eps2d, moved, means2d, conics, depths, box, radii[camera]
+            )
             tiles_x, tiles_y = -(-width // cpu_raster.TILE), -(-height // cpu_raster.TILE)
             starts, ids, slots, first = cpu_raster.bin_tiles(
                 cpu_raster.depth_order(depths), box, tiles_x, tiles_x * tiles_y
@@ -68,7 +72,6 @@ class RasteriseCpu(torch.autograd.Function):
                 transmittance[camera],
                 last[camera],
             )
-            radii[camera] = np.maximum(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1]) / 2
             saved.append((means2d, conics, box, starts, ids, slots, first, values))
         context.save_for_backward(means, quaternions, scales, opacities, features, views, intrinsics)
         context.kept = saved, transmittance, last
@@ -152,7 +155,59 @@ def _with_depth(features: Tensor, camera: int, depths: np.ndarray) -> np.ndarray
     return np.concatenate([values, depths[:, None]], 1, dtype=depths.dtype)
 
 
-def rasterise_cpu(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Features, transmittance, depth sums and radii: :class:`RasteriseCpu` for what :mod:`.render` passes."""
-    found: tuple[Tensor, Tensor, Tensor, Tensor] = RasteriseCpu.apply(*arguments)
-    return found
+def rasterise_cpu(
+    means: Tensor,
+    quaternions: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    features: Tensor,
+    views: Tensor,
+    intrinsics: Tensor,
+    background: Tensor | None,
+    shift: Tensor | None,
+    width: int,
+    height: int,
+    near: float,
+    far: float,
+    eps2d: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Features over the background, alpha, depth sums and radii, for what :func:`.render.rasterise` passes.
+
+    Raises DataError for numbers that no picture can be made of, naming the attribute and the first index.
+    """
+    given = (means, quaternions, scales, opacities, features, views, intrinsics)
+    _check_values(*(t.detach() for t in given))
+    if shift is None:
+        shift = means.new_zeros(len(views), len(means), 2)
+    out: tuple[Tensor, Tensor, Tensor, Tensor] = RasteriseCpu.apply(*given, shift, width, height, near, far, eps2d)
+    image, transmittance, depth, radii = out
+    if background is not None:
+        plain = background.expand(len(views), -1)
+        image = image + transmittance[..., None] * plain[:, None, None]
+    return image, 1 - transmittance, depth, radii
+
+
+def _check_values(
+    means: Tensor,
+    quaternions: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    features: Tensor,
+    views: Tensor,
+    intrinsics: Tensor,
+) -> None:
+    gaussians = {"means": means, "quaternions": quaternions, "scales": scales, "opacities": opacities}
+    for name, value in gaussians.items():
+        _refuse_unless_finite(value, name)
+    for value in features if features.ndim == 3 else [features]:
+        _refuse_unless_finite(value, "features")
+    refuse(quaternions.norm(dim=1) < QUATERNION_LEAST, "quaternions", "zero")
+    wrong = ~torch.isfinite(views).all(2).all(1) | ~torch.isfinite(intrinsics).all(2).all(1)
+    wrong |= (intrinsics[:, 0, 0] <= 0) | (intrinsics[:, 1, 1] <= 0)
+    if bool(wrong.any()):
+        raise DataError(f"camera {int(wrong.nonzero()[0])} has NaN or infinite numbers, or no focal length above zero.")
+
+
+def _refuse_unless_finite(value: Tensor, name: str) -> None:
+    if not bool(torch.isfinite(value).all()):
+        refuse(~torch.isfinite(value).reshape(len(value), -1).all(1), name, "NaN or infinite")

@@ -17,8 +17,15 @@ from numba import njit, prange
 MARGIN = 0.3
 EXTENT = 3.33  # standard deviations after which a Gaussian of any opacity is under ALPHA_LEAST
 ALPHA_LEAST = 1.0 / 255.0
+RADIUS_MOST = 2.0**30  # pixels
 
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
+
+
+@njit(inline="always")
+def _three(array, n):
+    """A row of three in float64: a product of two float32 is one too, and ends at 1e38."""
+    return np.float64(array[n, 0]), np.float64(array[n, 1]), np.float64(array[n, 2])
 
 
 @njit(inline="always")
@@ -39,19 +46,39 @@ def _rotation(w, x, y, z):
 
 @njit(parallel=True, **_OPTIONS)
 def project(
-    means, quaternions, scales, opacities, view, k, width, height, near, far, eps2d, shift, means2d, conics, depths, box
+    means,
+    quaternions,
+    scales,
+    opacities,
+    view,
+    k,
+    width,
+    height,
+    near,
+    far,
+    eps2d,
+    shift,
+    means2d,
+    conics,
+    depths,
+    box,
+    radii,
 ):
-    """Fill ``means2d`` (N, 2) pixels, ``conics`` (N, 3), ``depths`` (N,), ``box`` (N, 4): x0, y0, x1, y1 whole pixels.
+    """Fill ``means2d`` (N, 2) pixels, ``conics`` (N, 3), ``depths`` (N,), ``box`` (N, 4): x0, y0, x1, y1 whole pixels
+    of the picture, ``radii`` (N,): half the larger side before it is cut to the picture, whole pixels.
 
-    ``shift`` (N, 2) is added to the projected means. A Gaussian that shows nothing gets an empty box, x1 <= x0.
+    ``shift`` (N, 2) is added to the projected means. A Gaussian that shows nothing gets an empty box, x1 <= x0, and
+    radius zero.
     """
     fx, fy, cx, cy = k[0, 0], k[1, 1], k[0, 2], k[1, 2]
     margin_x, margin_y = MARGIN * 0.5 * width / fx, MARGIN * 0.5 * height / fy
     for n in prange(means.shape[0]):
         box[n, 0] = box[n, 1] = box[n, 2] = box[n, 3] = 0
-        x = view[0, 0] * means[n, 0] + view[0, 1] * means[n, 1] + view[0, 2] * means[n, 2] + view[0, 3]
-        y = view[1, 0] * means[n, 0] + view[1, 1] * means[n, 1] + view[1, 2] * means[n, 2] + view[1, 3]
-        z = view[2, 0] * means[n, 0] + view[2, 1] * means[n, 1] + view[2, 2] * means[n, 2] + view[2, 3]
+        radii[n] = 0
+        m0, m1, m2 = _three(means, n)
+        x = view[0, 0] * m0 + view[0, 1] * m1 + view[0, 2] * m2 + view[0, 3]
+        y = view[1, 0] * m0 + view[1, 1] * m1 + view[1, 2] * m2 + view[1, 3]
+        z = view[2, 0] * m0 + view[2, 1] * m1 + view[2, 2] * m2 + view[2, 3]
         depths[n] = z
         if not (z >= near and z <= far) or opacities[n] < ALPHA_LEAST:
             continue
@@ -70,16 +97,20 @@ def project(
         means2d[n, 0], means2d[n, 1] = u, v
         conics[n, 0], conics[n, 1], conics[n, 2] = s11 / determinant, -s01 / determinant, s00 / determinant
         extent = min(EXTENT, math.sqrt(2 * math.log(opacities[n] / ALPHA_LEAST)))
-        rx, ry = math.ceil(extent * math.sqrt(s00)), math.ceil(extent * math.sqrt(s11))
-        if u + rx <= 0 or u - rx >= width or v + ry <= 0 or v - ry >= height:
+        # Cut as floats: an extent that no whole number holds would come out of the conversion as a negative one.
+        rx, ry = np.ceil(extent * math.sqrt(s00)), np.ceil(extent * math.sqrt(s11))
+        if not (max(rx, ry) > 0 and u + rx > 0 and u - rx < width and v + ry > 0 and v - ry < height):
             continue
-        box[n, 0], box[n, 1] = max(0, math.floor(u - rx)), max(0, math.floor(v - ry))
-        box[n, 2], box[n, 3] = min(width, math.ceil(u + rx)), min(height, math.ceil(v + ry))
+        box[n, 0], box[n, 1] = int(max(0.0, u - rx)), int(max(0.0, v - ry))
+        box[n, 2] = int(np.ceil(min(float(width), u + rx)))
+        box[n, 3] = int(np.ceil(min(float(height), v + ry)))
+        radii[n] = int(min(RADIUS_MOST, max(rx, ry)))
 
 
 @njit(inline="always")
 def _unit(quaternions, n):
-    w, x, y, z = quaternions[n, 0], quaternions[n, 1], quaternions[n, 2], quaternions[n, 3]
+    w = np.float64(quaternions[n, 0])
+    x, y, z = np.float64(quaternions[n, 1]), np.float64(quaternions[n, 2]), np.float64(quaternions[n, 3])
     length = math.sqrt(w * w + x * x + y * y + z * z)
     return w / length, x / length, y / length, z / length, length
 
@@ -123,7 +154,8 @@ def _turned(w, e):
 @njit(inline="always")
 def _camera_covariance(quaternions, scales, view, n):
     qw, qx, qy, qz, _ = _unit(quaternions, n)
-    return _turned(view, _world_covariance(_rotation(qw, qx, qy, qz), scales[n, 0], scales[n, 1], scales[n, 2]))
+    s0, s1, s2 = _three(scales, n)
+    return _turned(view, _world_covariance(_rotation(qw, qx, qy, qz), s0, s1, s2))
 
 
 @njit(parallel=True, **_OPTIONS)
@@ -195,13 +227,13 @@ def _backward_of(
     margin_x, margin_y = MARGIN * 0.5 * width / fx, MARGIN * 0.5 * height / fy
     low_x, high_x = -cx / fx - margin_x, (width - cx) / fx + margin_x
     low_y, high_y = -cy / fy - margin_y, (height - cy) / fy + margin_y
-    m0, m1, m2 = means[n, 0], means[n, 1], means[n, 2]
+    m0, m1, m2 = _three(means, n)
     x = view[0, 0] * m0 + view[0, 1] * m1 + view[0, 2] * m2 + view[0, 3]
     y = view[1, 0] * m0 + view[1, 1] * m1 + view[1, 2] * m2 + view[1, 3]
     z = view[2, 0] * m0 + view[2, 1] * m1 + view[2, 2] * m2 + view[2, 3]
     qw, qx, qy, qz, length = _unit(quaternions, n)
     r = _rotation(qw, qx, qy, qz)
-    s0, s1, s2 = scales[n, 0], scales[n, 1], scales[n, 2]
+    s0, s1, s2 = _three(scales, n)
     e = _world_covariance(r, s0, s1, s2)
     c = _turned(view, e)
     rz = 1.0 / z

@@ -66,14 +66,16 @@ def bin_tiles(order, box, tiles_x, tiles):
 @njit(inline="always")
 def _row(a, b, c, u, dy, reach, x0, x1):
     """First and last + 1 pixel of a row whose centres lie within ``reach`` of half the Mahalanobis distance squared."""
+    if a <= 0:  # wider than a float32 can say: every pixel is within reach
+        return x0, x1
     half = b * dy / a
     inside = half * half - (c * dy * dy - 2 * reach) / a
     if inside <= 0:
         return x0, x0
     root = math.sqrt(inside)
     # centre x + 0.5 with (x + 0.5 - u) in [-half - root, -half + root]; one pixel of slack for rounding
-    low = max(x0, math.floor(u - half - root - 0.5))
-    high = min(x1, math.ceil(u - half + root + 0.5))
+    low = int(max(float(x0), u - half - root - 0.5))
+    high = int(np.ceil(min(float(x1), u - half + root + 0.5)))
     return low, high
 
 

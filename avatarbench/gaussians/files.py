@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +22,9 @@ RGB = "avatarbench colours: rgb"
 OPACITY_LEAST = 1e-6
 """The layout stores logits: an opacity of 0 or 1 comes back as this much off it."""
 
+_LINE = 1000
+_WIDTHS = {"short": 2, "ushort": 2, "int16": 2, "uint16": 2, "int": 4, "uint": 4, "int32": 4, "uint32": 4}
+_WIDTHS |= {"float": 4, "float32": 4, "double": 8, "float64": 8}
 _BASE = ("x", "y", "z", "opacity", *(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4)))
 
 
@@ -68,23 +72,22 @@ def read_ply(source: Path | IO[bytes], name: str | None = None) -> Cloud:
     """A cloud from a PLY of that layout, ours or another program's; float32. ``name``: for messages, where not the
     path.
 
-    Raises DataError naming the file and what is wrong: no PLY, cut short, a property missing, values that cannot be
-    rendered.
+    Raises DataError naming the file and what is wrong: no PLY, cut short, a property missing or no number, values that
+    cannot be rendered.
     """
     path = name or str(source)
     try:
-        data = PlyData.read(str(source) if isinstance(source, Path) else source, mmap=False)
-        table = data["vertex"].data
+        with source.open("rb") if isinstance(source, Path) else nullcontext(source) as stream:
+            names = _announced(stream, path)
+            missing = [name for name in (*_BASE, *(f"f_dc_{i}" for i in range(3))) if name not in names]
+            if missing:
+                raise DataError(f"{path} is a PLY, but not of Gaussians: it has no {', '.join(missing)}.")
+            data = PlyData.read(stream, mmap=False)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist: check the path.") from error
-    except KeyError as error:
-        raise DataError(f"{path} is a PLY without vertices: it holds no Gaussians.") from error
-    except (PlyParseError, OSError, ValueError, UnicodeDecodeError) as error:
+    except (PlyParseError, OSError, ValueError, MemoryError) as error:
         raise DataError(f"{path} cannot be read as a PLY: {error}.") from error
-    names = table.dtype.names or ()
-    missing = [name for name in (*_BASE, *(f"f_dc_{i}" for i in range(3))) if name not in names]
-    if missing:
-        raise DataError(f"{path} is a PLY, but not of Gaussians: it has no {', '.join(missing)}.")
+    table = data["vertex"].data
     rest = sum(name.startswith("f_rest_") for name in names)
     try:
         degree_of(1 + rest // 3)
@@ -103,9 +106,46 @@ def read_ply(source: Path | IO[bytes], name: str | None = None) -> Cloud:
         scales=_columns(table, [f"scale_{i}" for i in range(3)]).exp(),
         opacities=torch.sigmoid(_columns(table, ("opacity",))[:, 0]),
         colours=colours,
-        bindings=torch.from_numpy(table["binding"].astype(np.int64)) if "binding" in names else None,
+        bindings=_bindings(table, path) if "binding" in names else None,
     )
     return _checked(cloud, path)
+
+
+def _announced(stream: IO[bytes], path: str) -> set[str]:
+    """The properties of a PLY's vertices by its header; the stream is left at its beginning.
+
+    Raises DataError for what reading would stumble over or reserve memory for: no PLY, no vertices, vertices with
+    lists, fewer bytes than the header announces.
+    """
+    if stream.readline(_LINE).strip() != b"ply":
+        raise DataError(f"{path} cannot be read as a PLY: it does not begin as one.")
+    counts: dict[str, int] = {}
+    widths: dict[str, list[int]] = {}  # least bytes of each property in a row
+    names, element, text = set[str](), "", False
+    for line in iter(lambda: stream.readline(_LINE), b"end_header\n"):
+        match line.decode("latin-1").split():
+            case ["format", kind, *_]:
+                text = kind == "ascii"
+            case ["element", element, number] if number.isdecimal():
+                counts[element], widths[element] = int(number), []
+            case ["property", "list", *_] if element == "vertex":
+                raise DataError(f"{path} is a PLY, but not of Gaussians: its vertices have lists.")
+            case ["property", kind, *_, name] if element:
+                widths[element].append(1 if text else _WIDTHS.get(kind, 1))
+                names |= {name} if element == "vertex" else set()
+            case ["end_header"] | []:
+                break
+    if "vertex" not in counts:
+        raise DataError(f"{path} is a PLY without vertices: it holds no Gaussians.")
+    begin, end = stream.tell(), stream.seek(0, io.SEEK_END)
+    stream.seek(0)
+    least = sum(count * max(1, sum(widths[name])) for name, count in counts.items())
+    if least > end - begin:
+        raise DataError(
+            f"{path} cannot be read as a PLY: its header announces {least} bytes or more, and {end - begin} follow. "
+            "It was cut short."
+        )
+    return names
 
 
 def write_npz(cloud: Cloud, path: Path) -> None:
@@ -139,6 +179,12 @@ def _named(names: tuple[str, ...] | list[str], values: torch.Tensor) -> dict[str
 
 def _columns(table: NDArray[np.void], names: tuple[str, ...] | list[str]) -> torch.Tensor:
     return torch.from_numpy(np.stack([table[name] for name in names], 1).astype(np.float32))
+
+
+def _bindings(table: NDArray[np.void], path: str) -> torch.Tensor:
+    if table["binding"].dtype.kind not in "iu":
+        raise DataError(f"{path} has bindings of {table['binding'].dtype}; face indices are whole numbers.")
+    return torch.from_numpy(table["binding"].astype(np.int64))
 
 
 def _rest_counts() -> str:

@@ -52,35 +52,82 @@ def rasterise(
     (B, N, C), any number of channels; ``views`` (B, 4, 4) world to camera, OpenCV axes; ``intrinsics`` (B, 3, 3)
     pixels; ``background`` (C,) or (B, C), black where None. ``shift`` (B, N, 2) pixels is added to the projected
     means: zeros that require a gradient read the gradient of the screen positions, which densification goes by.
-    ``auto`` takes gsplat for tensors on CUDA. Raises ValueError for a backend that cannot render these tensors.
+    ``auto`` takes gsplat for tensors on CUDA. Raises ValueError for shapes, types or a backend that do not fit
+    together, and on the CPU DataError for NaN, infinite numbers and zero quaternions: on CUDA a look at the values
+    would make every call wait for the device, so that :meth:`Cloud.check` is the caller's.
     """
-    chosen = backend if backend != "auto" else ("gsplat" if means.is_cuda else "cpu")
+    _check_shapes(means, quaternions, scales, opacities, features, views, intrinsics, background, shift, width, height)
     draw: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]
-    if chosen == "gsplat":
+    if _backend_of(means, backend) == "gsplat":
         from avatarbench.gaussians.cuda import rasterise_gsplat
 
         draw = rasterise_gsplat
-    elif means.is_cuda:
-        raise ValueError("the CPU renderer takes tensors on the CPU; these are on CUDA, which backend='gsplat' renders")
     else:
         from avatarbench.gaussians.cpu import rasterise_cpu
 
         draw = rasterise_cpu
-    if shift is None:
-        shift = means.new_zeros(len(views), len(means), 2)
-    image, transmittance, depth, radii = draw(
-        means, quaternions, scales, opacities, features, views, intrinsics, shift, width, height, near, far, eps2d
-    )
-    alpha = 1 - transmittance
-    if background is not None:
-        plain = background if background.ndim == 2 else background.expand(len(views), -1)
-        image = image + transmittance[..., None] * plain[:, None, None]
+    gaussians = (means, quaternions, scales, opacities, features)
+    image, alpha, depth, radii = draw(*gaussians, views, intrinsics, background, shift, width, height, near, far, eps2d)
     return Rendering(image, alpha, depth / alpha.clamp_min(1e-10), radii)
 
 
+def _backend_of(means: Tensor, backend: Backend) -> Backend:
+    chosen: Backend = backend if backend != "auto" else ("gsplat" if means.is_cuda else "cpu")
+    if chosen == "cpu" and means.is_cuda:
+        raise ValueError("the CPU renderer takes tensors on the CPU; these are on CUDA, which backend='gsplat' renders")
+    if chosen == "gsplat" and not (means.is_cuda and means.dtype == torch.float32):
+        raise ValueError(f"gsplat renders float32 tensors on CUDA; these are {means.dtype} on {means.device}")
+    return chosen
+
+
+def _check_shapes(
+    means: Tensor,
+    quaternions: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    features: Tensor,
+    views: Tensor,
+    intrinsics: Tensor,
+    background: Tensor | None,
+    shift: Tensor | None,
+    width: int,
+    height: int,
+) -> None:
+    """The kernels trust what they are given: nothing of another shape or type may reach them."""
+    if width < 1 or height < 1:
+        raise ValueError(f"a picture of {width} x {height} pixels has none to render")
+    count, cameras, channels = len(means), len(views), features.shape[-1] if features.ndim else 0
+    expected: dict[str, tuple[Tensor | None, tuple[tuple[int, ...], ...]]] = {
+        "means": (means, ((count, 3),)),
+        "quaternions": (quaternions, ((count, 4),)),
+        "scales": (scales, ((count, 3),)),
+        "opacities": (opacities, ((count,),)),
+        "features": (features, ((count, channels), (cameras, count, channels))),
+        "views": (views, ((cameras, 4, 4),)),
+        "intrinsics": (intrinsics, ((cameras, 3, 3),)),
+        "background": (background, ((channels,), (cameras, channels))),
+        "shift": (shift, ((cameras, count, 2),)),
+    }
+    for name, (value, shapes) in expected.items():
+        if value is None:
+            continue
+        if tuple(value.shape) not in shapes:
+            wanted = " or ".join(map(str, shapes))
+            raise ValueError(f"'{name}' is {tuple(value.shape)} for {count} Gaussians and {cameras} cameras: {wanted}")
+        if value.dtype != means.dtype or value.device != means.device:
+            raise ValueError(
+                f"'{name}' is {value.dtype} on {value.device}, and 'means' {means.dtype} on {means.device}: "
+                "one type and one device are expected"
+            )
+    if means.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"these Gaussians are {means.dtype}; float32 and float64 are rendered")
+
+
 def camera_tensors(cameras: Sequence[Camera], like: Tensor) -> tuple[Tensor, Tensor, int, int]:
-    """``views`` (B, 4, 4), ``intrinsics`` (B, 3, 3), width and height. Raises ValueError for cameras of unlike
-    sizes."""
+    """``views`` (B, 4, 4), ``intrinsics`` (B, 3, 3), width and height. Raises ValueError for no cameras and for
+    cameras of unlike sizes."""
+    if not cameras:
+        raise ValueError("there is no camera to render for")
     sizes = {(camera.width, camera.height) for camera in cameras}
     if len(sizes) != 1:
         raise ValueError(f"one call renders one size; these cameras have {sorted(sizes)}")
@@ -99,7 +146,13 @@ def render(
     """A cloud as its cameras see it, RGB or spherical harmonics evaluated towards each of them; see
     :func:`rasterise`."""
     views, intrinsics, width, height = camera_tensors(cameras, cloud.means)
-    features = cloud.colours if cloud.degree is None else harmonics.colours(cloud.colours, cloud.means, views)
+    features, degree = cloud.colours, cloud.degree
+    if degree is not None and _backend_of(cloud.means, backend) == "gsplat":
+        from avatarbench.gaussians.cuda import harmonics_gsplat
+
+        features = harmonics_gsplat(features, cloud.means, views, degree)
+    elif degree is not None:
+        features = harmonics.colours(features, cloud.means, views)
     return rasterise(
         cloud.means,
         cloud.quaternions,

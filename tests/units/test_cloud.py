@@ -12,7 +12,7 @@ from plyfile import PlyData
 
 from avatarbench.errors import DataError
 from avatarbench.gaussians.cloud import Cloud
-from avatarbench.gaussians.files import read_npz, read_ply, write_npz, write_ply
+from avatarbench.gaussians.files import _BASE, OPACITY_LEAST, read_npz, read_ply, write_npz, write_ply
 
 
 def _cloud(count: int = 50, degree: int | None = None, bound: bool = True) -> Cloud:
@@ -126,3 +126,108 @@ def test_a_pickle_in_an_npz_is_not_loaded(tmp_path: Path) -> None:
     np.savez(tmp_path / "evil.npz", means=np.array([object()], dtype=object))
     with pytest.raises(DataError, match=r"evil\.npz"):
         read_npz(tmp_path / "evil.npz")
+
+
+def _ply(path: Path, *lines: str, body: bytes = b"") -> Path:
+    path.write_bytes("\n".join(("ply", *lines, "end_header", "")).encode() + body)
+    return path
+
+
+GAUSSIAN_LINES = [f"property float {name}" for name in (*_BASE, "f_dc_0", "f_dc_1", "f_dc_2")]
+BINARY = "format binary_little_endian 1.0"
+
+
+@pytest.mark.parametrize(
+    ("lines", "body", "says"),
+    [
+        pytest.param([BINARY, "element face 1", "property uchar red"], b"1", "without vertices", id="no vertices"),
+        pytest.param(
+            [BINARY, "element vertex 1", *(f"property float {n}" for n in "xyz"), "element face 1",
+             "property list uchar int vertex_indices"],
+            bytes(12) + b"\x03" + bytes(12), "not of Gaussians: it has no opacity", id="a mesh",
+        ),
+        pytest.param(
+            ["format ascii 1.0", "element vertex 1", *(f"property float {n}" for n in "xyz"),
+             *(f"property uchar {n}" for n in ("red", "green", "blue"))],
+            b"0 0 0 255 0 0\n", "no opacity, scale_0", id="a coloured point cloud",
+        ),
+        pytest.param(
+            [BINARY, "element vertex 1", "property list uchar float x"], b"\x01" + bytes(4), "have lists", id="lists"
+        ),
+        pytest.param([BINARY, "element vertex 1000000000000", *GAUSSIAN_LINES], bytes(56), "cut short", id="trillion"),
+        pytest.param(
+            ["format ascii 1.0", "element vertex 1000000000000", *GAUSSIAN_LINES], b"0 0\n", "cut short", id="in text"
+        ),
+        pytest.param(
+            [BINARY, "element vertex 1", *GAUSSIAN_LINES, "element other 1000000000000000", "property char a"],
+            bytes(100), "cut short", id="a huge other element",
+        ),
+        pytest.param(
+            [BINARY, "element vertex 1", *GAUSSIAN_LINES, "property float f_rest_0"], bytes(60), "1 f_rest", id="f_rest"
+        ),
+        pytest.param(
+            [BINARY, "element vertex 1", *GAUSSIAN_LINES, "property float binding"],
+            bytes(60), "bindings of float32", id="bindings that are no indices",
+        ),
+        pytest.param([BINARY, "element vertex 1", *GAUSSIAN_LINES], bytes(56), "'quaternions' are zero", id="zeros"),
+        pytest.param(
+            [BINARY, "element vertex 1", *GAUSSIAN_LINES], b"\xff" * 56, "'means' are NaN", id="NaN"
+        ),
+        pytest.param(["element vertex -3", BINARY], b"", "without vertices", id="a negative count"),
+        pytest.param([], b"", "without vertices", id="nothing"),
+    ],
+)  # fmt: skip
+def test_another_programs_ply_is_refused_by_what_it_lacks(
+    tmp_path: Path, lines: list[str], body: bytes, says: str
+) -> None:
+    path = _ply(tmp_path / "other.ply", *lines, body=body)
+    with pytest.raises(DataError, match=says) as found:
+        read_ply(path)
+    assert "other.ply" in str(found.value)
+
+
+@pytest.mark.parametrize("kind", ["text", "big-endian"])
+def test_a_cloud_that_another_program_wrote_is_read(tmp_path: Path, kind: str) -> None:
+    cloud = _cloud(degree=1)
+    write_ply(cloud, tmp_path / "ours.ply")
+    data = PlyData.read(str(tmp_path / "ours.ply"))
+    data.text, data.byte_order = kind == "text", "=" if kind == "text" else ">"
+    data.write(str(tmp_path / "theirs.ply"))
+    found, ours = read_ply(tmp_path / "theirs.ply"), read_ply(tmp_path / "ours.ply")
+    for name, value in vars(ours).items():
+        assert torch.equal(getattr(found, name), value), name
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_no_gaussian_and_one_are_clouds(tmp_path: Path, count: int) -> None:
+    for write, read, name in ((write_ply, read_ply, "a.ply"), (write_npz, read_npz, "a.npz")):
+        write(_cloud(count, degree=3), tmp_path / name)
+        found = read(tmp_path / name)
+        assert (len(found), found.degree) == (count, 3)
+        assert found.check(9976) is found
+
+
+def test_opacities_of_zero_and_one_come_back_within_the_layouts_step(tmp_path: Path) -> None:
+    cloud = replace(_cloud(2), opacities=torch.tensor([0.0, 1.0]))
+    write_ply(cloud, tmp_path / "a.ply")
+    assert torch.allclose(read_ply(tmp_path / "a.ply").opacities, cloud.opacities, atol=2 * OPACITY_LEAST)
+
+
+def test_a_refusal_names_the_first_gaussian_at_fault() -> None:
+    cloud = _cloud()
+    cloud.scales[7, 1] = float("inf")
+    cloud.scales[9, 0] = float("nan")
+    with pytest.raises(DataError, match="'scales' are NaN or infinite for 2 Gaussians, the first of them 7"):
+        cloud.check()
+
+
+def test_an_npz_with_other_arrays_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "other.npz", weights=np.zeros(3))
+    with pytest.raises(DataError, match=r"other\.npz cannot be read as a cloud"):
+        read_npz(tmp_path / "other.npz")
+    np.savez(
+        tmp_path / "shapes.npz",
+        **{name: np.zeros(3, np.float32) for name in vars(_cloud(bound=False)) if name != "bindings"},
+    )
+    with pytest.raises(DataError, match=r"shapes\.npz: .*'means'"):
+        read_npz(tmp_path / "shapes.npz")
