@@ -166,19 +166,21 @@ def load_head(path: Path) -> GaussianHead:
             "update avatarbench."
         )
     arrays = npz.read_npz(io.BytesIO(rig_file), "make the avatar again", name=f"{path}, {_RIG}")
+    cloud = read_ply(io.BytesIO(ply), f"{path}, {_CLOUD}")
     try:
         rig = load_rig(meta["rig"])
         tensors = {name: torch.from_numpy(value) for name, value in arrays.items()}
         small = None
         if "corners" in tensors:
             small = Decimated(tensors["faces"], tensors["corners"], tensors["weights"])
-        head = GaussianHead(
-            read_ply(io.BytesIO(ply), f"{path}, {_CLOUD}"), rig, tensors["shape"], small, tensors.get("offsets")
-        )
+        head = GaussianHead(cloud, rig, tensors["shape"], small, tensors.get("offsets"))
         rest = head._placed(head._rest()[0])
+        face_frames(rest, head.faces)  # raises IndexError for faces of vertices that are not there
         same = rest.shape == tensors["rest"].shape and bool((rest - tensors["rest"]).abs().max() < 1e-5)
     except (KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
         raise DataError(f"{path} does not hold a whole avatar ({error}): make it again.") from error
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     if not same:
         raise DataError(
             f"{path} was made with another version of the rig '{meta['rig']}' than this machine has: make it again."
