@@ -25,6 +25,15 @@ class Rates(Section):
     harmonics: float = 1.25e-4
 
 
+class Start(Section):
+    """Every Gaussian at first. ``scale``: standard deviation in the face's plane, and ``thickness`` along its normal,
+    in units of the face's size."""
+
+    opacity: float = Field(0.1, gt=0, lt=1)
+    scale: float = Field(1.0, gt=0)
+    thickness: float = Field(1.0, gt=0)
+
+
 class Densify(Section):
     """Adaptive density control (Kerbl et al. 2023, section 5), in steps. ``gradient``: mean screen-space gradient, in
     units of half the picture; ``size``: a Gaussian wider than this part of the scene's radius is split, others
@@ -74,10 +83,12 @@ class FitConfig(Section):
     faces: int | None = Field(None, ge=20)
     points: int | None = Field(None, ge=1)
     degree: Literal[0, 1, 2, 3] | None = 3
+    coarse: float = Field(0.0, ge=0, le=1, description="this share of the steps, the first, see half the resolution")
     refine: bool = Field(True, description="also optimise every frame's pose and expression, as GaussianAvatars does")
     device: str = "auto"
     seed: int = 0
     checkpoint_every: int = Field(10_000, ge=1)
+    start: Start = Start()
     rates: Rates = Rates()
     densify: Densify = Densify()
     density: Density = Density()

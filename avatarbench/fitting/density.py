@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -17,21 +18,25 @@ SHRINK = 1.6
 
 @dataclass
 class ScreenGradients:
-    """Sums over steps: of the screen-space gradient's length (N,), and of the views that saw a Gaussian (N,)."""
+    """Sums over steps, each (N,): of the screen-space gradient's length, of the views that saw a Gaussian, and of what
+    it contributed to their pixels (its blending weights)."""
 
     total: Tensor
     seen: Tensor
+    weight: Tensor
 
     @classmethod
     def zeros(cls, count: int, device: torch.device) -> ScreenGradients:
-        return cls(torch.zeros(count, device=device), torch.zeros(count, device=device))
+        return cls(*(torch.zeros(count, device=device) for _ in range(3)))
 
-    def add(self, shift_gradient: Tensor, radii: Tensor, width: int, height: int) -> None:
-        """``shift_gradient`` (N, 2) in units of pixels, as the renderer gives it; ``radii`` (N,)."""
+    def add(self, shift_gradient: Tensor, radii: Tensor, weight: Tensor, width: int, height: int) -> None:
+        """``shift_gradient`` (N, 2) in units of pixels, as the renderer gives it; ``radii`` (N,); ``weight`` (N,), sums
+        over this view's pixels."""
         half = shift_gradient.new_tensor([width / 2, height / 2])
         visible = radii > 0
         self.total[visible] += (shift_gradient * half).norm(dim=1)[visible]
         self.seen[visible] += 1
+        self.weight += weight / (width * height)
 
     def mean(self) -> Tensor:
         return self.total / self.seen.clamp_min(1)
@@ -69,7 +74,7 @@ def densify(
         noise = torch.randn(len(split), 3, generator=draw).to(child["means"]) * child["scales"].exp()
         turn = _rotation(child["quaternions"])
         child["means"] = child["means"] + (turn @ noise[..., None])[..., 0]
-        child["scales"] = child["scales"] - torch.log(torch.tensor(SHRINK))
+        child["scales"] = child["scales"] - math.log(SHRINK)
         for name in added:
             added[name].append(child[name])
     bindings = torch.cat([gaussians.bindings[clone], gaussians.bindings[split], gaussians.bindings[split]])
@@ -91,11 +96,13 @@ def prune(gaussians: LocalGaussians, config: Densify, density: Density) -> None:
     gaussians.select(keep)
 
 
-def constrain(gaussians: LocalGaussians, density: Density, most_points: int | None, draw: torch.Generator) -> None:
+def constrain(
+    gaussians: LocalGaussians, density: Density, most_points: int | None, worth: Tensor, draw: torch.Generator
+) -> None:
     """Bring every face to none or ``least`` to ``most`` Gaussians, and the cloud to at most ``most_points``.
 
-    Above ``most`` the least opaque go. Below ``least`` the most opaque are doubled, a little apart. Where the points
-    do not suffice for all faces, those with the least opacity in sum give theirs up.
+    Above ``most`` the least opaque go. Below ``least`` the most opaque are doubled, a little apart and smaller. Where
+    the points do not suffice for all faces, those of the least ``worth`` (F,) give theirs up.
     """
     if not density.enabled:
         return
@@ -104,8 +111,7 @@ def constrain(gaussians: LocalGaussians, density: Density, most_points: int | No
     opacity = torch.sigmoid(gaussians.parameters["opacities"].detach())
     faces, place, counts = torch.unique(gaussians.bindings, return_inverse=True, return_counts=True)
     if most_points is not None:
-        weight = torch.zeros(len(faces), device=opacity.device).index_add_(0, place, opacity)
-        order = torch.argsort(weight, descending=True, stable=True)
+        order = torch.argsort(worth[faces], descending=True, stable=True)
         needed = counts.clamp_min(density.least)[order].cumsum(0)
         kept = torch.zeros(len(faces), dtype=torch.bool, device=opacity.device)
         kept[order[needed <= max(most_points, density.least)]] = True
@@ -123,6 +129,7 @@ def constrain(gaussians: LocalGaussians, density: Density, most_points: int | No
     new = {name: value.detach()[source].clone() for name, value in gaussians.parameters.items()}
     noise = torch.randn(len(source), 3, generator=draw).to(new["means"])
     new["means"] = new["means"] + 0.5 * new["scales"].exp() * noise
+    new["scales"] = new["scales"] - math.log(SHRINK)
     gaussians.append(new, gaussians.bindings[source])
 
 

@@ -99,15 +99,13 @@ class Fit:
         self.step, self.seconds = 0, 0.0
         self.draw = torch.Generator().manual_seed(config.seed)
         self.rest_frames = face_frames(subject.rest().to(device), subject.faces.to(device))
-        self.gaussians = LocalGaussians(self._first_bindings(), config.degree, config.rates, device)
+        self.gaussians = LocalGaussians(self._first_bindings(), config.degree, config.start, config.rates, device)
         self.gradients = ScreenGradients.zeros(len(self.gaussians), device)
         self.radius = float((subject.rest() - subject.rest().mean(0)).norm(dim=1).max())
         refined = [{"params": [p], "lr": rate} for p, rate in subject.refinements()]
         self.refiner = torch.optim.Adam(refined) if refined else None
         self._order: list[int] = []
         self._recent: list[float] = []
-        if config.density.enabled:
-            self._constrain()
 
     def _first_bindings(self) -> Tensor:
         """One Gaussian a face; where the points do not suffice, the largest faces."""
@@ -165,24 +163,24 @@ class Fit:
         config = self.config
         view = self._next_view()
         target, camera = self.subject.image(view).to(self.device), self.subject.camera(view)
-        frames = self._frames(view)
+        if self.step < config.coarse * config.steps:
+            target, camera = halved(target, camera)
         local = self.gaussians.local()
         shift = torch.zeros(1, len(local), 2, device=self.device, requires_grad=True)
-        seen = render(
-            to_world(local, frames.of(self.gaussians.bindings)),
-            [camera],
-            background=torch.ones(3, device=self.device),
-            shift=shift,
-        )
-        image = seen.image
+        weight = torch.zeros(1, len(local), 1, device=self.device, requires_grad=True)
+        cloud = to_world(local, self._frames(view).of(self.gaussians.bindings))
+        white = torch.tensor([1.0, 1, 1, 0], device=self.device)
+        seen = render(cloud, [camera], background=white, shift=shift, extra=weight)
+        image, weighed = seen.image[..., :3], seen.image[..., 3]
         loss = photometric(image, target[None], config.losses.ssim)
         loss = loss + held(local.means, local.scales, seen.radii[0] > 0, config.losses)
         self.gaussians.optimiser.zero_grad(set_to_none=True)
         if self.refiner is not None:
             self.refiner.zero_grad(set_to_none=True)
-        loss.backward()
-        if shift.grad is not None:
-            self.gradients.add(shift.grad[0], seen.radii[0], camera.width, camera.height)
+        # The last channel is zero everywhere, so its sum moves nothing; its gradient is every Gaussian's weight.
+        (loss + weighed.sum()).backward()
+        if shift.grad is not None and weight.grad is not None:
+            self.gradients.add(shift.grad[0], seen.radii[0], weight.grad[0, :, 0], camera.width, camera.height)
         self.gaussians.set_progress(self.step / config.steps)
         self.gaussians.optimiser.step()
         if self.refiner is not None:
@@ -197,17 +195,15 @@ class Fit:
         config = self.config
         plan = config.densify
         if plan.start <= self.step < plan.stop and self.step % plan.every == 0:
+            worth = torch.zeros(len(self.rest_frames.scale), device=self.device)
+            worth.index_add_(0, self.gaussians.bindings, self.gradients.weight)
             room = None if config.points is None else config.points - len(self.gaussians)
             densify(self.gaussians, self.gradients, self.rest_frames, plan, self.radius, room, self.draw)
             prune(self.gaussians, plan, config.density)
-            self._constrain()
+            constrain(self.gaussians, config.density, config.points, worth, self.draw)
             self.gradients = ScreenGradients.zeros(len(self.gaussians), self.device)
         if self.step < plan.stop and self.step % plan.reset_every == 0:
             self.gaussians.fade_to(2 * plan.fade)
-
-    def _constrain(self) -> None:
-        constrain(self.gaussians, self.config.density, self.config.points, self.draw)
-        self.gradients = ScreenGradients.zeros(len(self.gaussians), self.device)
 
     def _next_view(self) -> int:
         """Every view once, in an order drawn anew each round."""
@@ -223,7 +219,7 @@ class Fit:
             "origin": self.origin,
             "rest": self.subject.rest(),
             "gaussians": self.gaussians.state(),
-            "gradients": (self.gradients.total, self.gradients.seen),
+            "gradients": (self.gradients.total, self.gradients.seen, self.gradients.weight),
             "draw": self.draw.get_state(),
             "order": self._order,
             "recent": self._recent,
@@ -273,3 +269,11 @@ class Fit:
                 parameter.copy_(value)
         if self.refiner is not None and state["refiner"] is not None:
             self.refiner.load_state_dict(state["refiner"])
+
+
+def halved(image: Tensor, camera: Camera) -> tuple[Tensor, Camera]:
+    """A picture (H, W, 3) at half its size, an odd last row or column left out, and its camera."""
+    small = torch.nn.functional.avg_pool2d(image.permute(2, 0, 1)[None], 2)[0].permute(1, 2, 0)
+    k = camera.K.copy()
+    k[:2] /= 2
+    return small, Camera(k, camera.world_to_camera, small.shape[1], small.shape[0])

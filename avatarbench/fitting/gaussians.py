@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from avatarbench.fitting.config import Rates
+from avatarbench.fitting.config import Rates, Start
 from avatarbench.gaussians.cloud import Cloud
 from avatarbench.gaussians.harmonics import count_of
 from avatarbench.gaussians.rigged import Frames, to_world
 
 NAMES = ("means", "scales", "quaternions", "opacities", "colours", "harmonics")
-FIRST_OPACITY = 0.1
 
 
 class LocalGaussians:
@@ -25,21 +25,22 @@ class LocalGaussians:
     Selecting, adding and moving Gaussians keeps the optimiser's moments with them; new ones start without.
     """
 
-    def __init__(self, bindings: Tensor, degree: int | None, rates: Rates, device: torch.device) -> None:
-        """One Gaussian a binding: in the face's centroid, as wide as the face, faint, grey."""
+    def __init__(self, bindings: Tensor, degree: int | None, start: Start, rates: Rates, device: torch.device) -> None:
+        """One grey Gaussian a binding, in the face's centroid."""
         count = len(bindings)
         self.degree, self.rates = degree, rates
         self.bindings = bindings.to(device)
         extra = 0 if degree is None else count_of(degree) - 1
-        start = {
+        wide, thin = math.log(start.scale), math.log(start.thickness)
+        values = {
             "means": torch.zeros(count, 3),
-            "scales": torch.zeros(count, 3),
+            "scales": torch.tensor([wide, thin, wide]).repeat(count, 1),
             "quaternions": torch.tensor([1.0, 0, 0, 0]).repeat(count, 1),
-            "opacities": torch.full((count,), FIRST_OPACITY).logit(),
+            "opacities": torch.full((count,), start.opacity).logit(),
             "colours": torch.full((count, 3), 0.5),
             "harmonics": torch.zeros(count, extra, 3),
         }
-        self.parameters = {name: value.to(device).requires_grad_() for name, value in start.items()}
+        self.parameters = {name: value.to(device).requires_grad_() for name, value in values.items()}
         self.optimiser = torch.optim.Adam(
             [{"params": [self.parameters[name]], "lr": self._rate(name, 0.0), "name": name} for name in NAMES],
             eps=1e-15,

@@ -141,10 +141,11 @@ def render(
     cameras: Sequence[Camera],
     background: Tensor | None = None,
     shift: Tensor | None = None,
+    extra: Tensor | None = None,
     backend: Backend = "auto",
 ) -> Rendering:
-    """A cloud as its cameras see it, RGB or spherical harmonics evaluated towards each of them; see
-    :func:`rasterise`."""
+    """A cloud as its cameras see it, RGB or spherical harmonics evaluated towards each of them, followed by the
+    channels of ``extra`` (B, N, C) if there are any; see :func:`rasterise`."""
     views, intrinsics, width, height = camera_tensors(cameras, cloud.means)
     features, degree = cloud.colours, cloud.degree
     if degree is not None and _backend_of(cloud.means, backend) == "gsplat":
@@ -153,6 +154,8 @@ def render(
         features = harmonics_gsplat(features, cloud.means, views, degree)
     elif degree is not None:
         features = harmonics.colours(features, cloud.means, views)
+    if extra is not None:
+        features = torch.cat([features.expand(len(views), -1, -1), extra], -1)
     return rasterise(
         cloud.means,
         cloud.quaternions,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from avatarbench.errors import DataError, UsageError
-from avatarbench.fitting.config import Densify, Density, FitConfig, Rates, load_preset
+from avatarbench.fitting.config import Densify, Density, FitConfig, Rates, Start, load_preset
 from avatarbench.fitting.density import ScreenGradients, constrain, densify, prune, rank_in_face
 from avatarbench.fitting.fit import Fit
 from avatarbench.fitting.gaussians import LocalGaussians
@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 
 
 def _gaussians(bindings: list[int], opacities: list[float] | None = None) -> LocalGaussians:
-    found = LocalGaussians(torch.tensor(bindings), None, Rates(), CPU)
+    found = LocalGaussians(torch.tensor(bindings), None, Start(), Rates(), CPU)
     if opacities is not None:
         with torch.no_grad():
             found.parameters["opacities"].copy_(torch.tensor(opacities).logit())
@@ -50,7 +50,7 @@ def test_rank_orders_a_faces_gaussians_by_opacity() -> None:
 
 def test_the_constraint_caps_full_faces_and_tops_up_thin_ones() -> None:
     gaussians = _gaussians([0] * 20 + [1] * 2 + [2] * 5, [0.1 + 0.04 * i for i in range(20)] + [0.5] * 7)
-    constrain(gaussians, Density(), None, torch.Generator().manual_seed(0))
+    constrain(gaussians, Density(), None, torch.ones(3), torch.Generator().manual_seed(0))
     assert _counts(gaussians) == {0: 15, 1: 4, 2: 5}
     kept = torch.sigmoid(gaussians.parameters["opacities"][gaussians.bindings == 0])
     assert kept.min() > 0.29  # the five faintest of face 0 are gone
@@ -59,19 +59,19 @@ def test_the_constraint_caps_full_faces_and_tops_up_thin_ones() -> None:
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_every_thin_face_ends_with_the_least_allowed(count: int) -> None:
     gaussians = _gaussians([7] * count)
-    constrain(gaussians, Density(least=4, most=15), None, torch.Generator())
+    constrain(gaussians, Density(least=4, most=15), None, torch.ones(8), torch.Generator())
     assert _counts(gaussians) == {7: 4}
 
 
-def test_where_points_are_few_the_faintest_faces_give_theirs_up() -> None:
-    gaussians = _gaussians([0, 1, 2, 3], [0.9, 0.1, 0.8, 0.2])
-    constrain(gaussians, Density(least=4, most=15), 8, torch.Generator())
+def test_where_points_are_few_the_faces_that_show_least_give_theirs_up() -> None:
+    gaussians = _gaussians([0, 1, 2, 3])
+    constrain(gaussians, Density(least=4, most=15), 8, torch.tensor([0.9, 0.1, 0.8, 0.2]), torch.Generator())
     assert _counts(gaussians) == {0: 4, 2: 4}
 
 
 def test_without_the_constraint_nothing_is_changed() -> None:
     gaussians = _gaussians([0] * 30 + [1])
-    constrain(gaussians, Density(enabled=False), 5, torch.Generator())
+    constrain(gaussians, Density(enabled=False), 5, torch.ones(2), torch.Generator())
     assert _counts(gaussians) == {0: 30, 1: 1}
 
 
@@ -90,7 +90,7 @@ def test_densifying_clones_the_small_splits_the_large_and_children_inherit_the_b
     gaussians = _gaussians([4, 5, 6])
     with torch.no_grad():
         gaussians.parameters["scales"][0] = math.log(0.1)  # 1 mm at the face's size: below 1 % of the radius
-    gradients = ScreenGradients(torch.tensor([1.0, 1.0, 0.0]), torch.ones(3))
+    gradients = ScreenGradients(torch.tensor([1.0, 1.0, 0.0]), torch.ones(3), torch.ones(3))
     densify(gaussians, gradients, _frames(10), Densify(gradient=0.5), 0.2, None, torch.Generator().manual_seed(0))
     assert _counts(gaussians) == {4: 2, 5: 2, 6: 1}
     split = gaussians.parameters["scales"][gaussians.bindings == 5].exp()
@@ -101,7 +101,7 @@ def test_densifying_clones_the_small_splits_the_large_and_children_inherit_the_b
 
 def test_room_goes_to_the_largest_gradients() -> None:
     gaussians = _gaussians([0, 1, 2])
-    gradients = ScreenGradients(torch.tensor([1.0, 3.0, 2.0]), torch.ones(3))
+    gradients = ScreenGradients(torch.tensor([1.0, 3.0, 2.0]), torch.ones(3), torch.ones(3))
     densify(gaussians, gradients, _frames(3), Densify(gradient=0.5), 100.0, 1, torch.Generator())
     assert _counts(gaussians) == {0: 1, 1: 2, 2: 1}
 
