@@ -8,7 +8,7 @@ import sys
 import typer
 
 import avatarbench
-from avatarbench.cli import assets, calibrate, data, run, score, show, table, track
+from avatarbench.cli import assets, calibrate, data, fit, run, score, show, table, track, view
 from avatarbench.cli import list as list_
 from avatarbench.cli.doctor import doctor
 from avatarbench.errors import AvatarbenchError
@@ -30,6 +30,8 @@ app.command("table")(table.table)
 app.command("list")(list_.list_)
 app.command("show")(show.show)
 app.command("track")(track.track)
+app.command("fit")(fit.fit)
+app.command("view")(view.view)
 app.command("calibrate")(calibrate.calibrate)
 app.command("doctor")(doctor)
 app.add_typer(data.app, name="data", help="Data sets that are generated here.")
