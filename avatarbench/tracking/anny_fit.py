@@ -114,6 +114,21 @@ def fit_motion(face: FaceTrack, portrait: AnnyFit) -> AnnyFit:
     return problem.fit(problem.solve(pose, _free(len(start), camera=False, shape=False, expression=True)))
 
 
+def fit_pose(face: FaceTrack, model: FaceModel, camera: Camera, fit_expression: bool = True) -> AnnyFit:
+    """Expression and pose of a head whose shape and ``camera`` are known, e.g. that of an avatar under a driver's face.
+
+    ``model``: :func:`avatarbench.tracking.face_model.known_face` of the shape. Without ``fit_expression`` the
+    expression is the landmarker's reading as it is, and the pose alone moves. Raises DataError where landmarks or head
+    matrix are not finite.
+    """
+    problem = _Problem(model, face, camera)
+    start = problem.start()
+    found = problem.solve(start, _free(len(start), camera=False, shape=False, expression=False))
+    if fit_expression:
+        found = problem.solve(found, _free(len(start), camera=False, shape=False, expression=True))
+    return problem.fit(found)
+
+
 def front_camera(size: tuple[int, int], focal: float) -> Camera:
     """A camera at the world's origin that looks along Anny's back: the head must be moved in front of it."""
     pose = np.eye(4)
