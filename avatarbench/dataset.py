@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from avatarbench.method import Camera
+    from avatarbench.method import Camera, Views
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,9 @@ class DatasetSpec:
 class Dataset(Protocol):
     """Sequences of frames. A still image is a sequence of one frame. Reading forward in a video is cheap.
 
-    A dataset that knows more also has some of ``identity``, ``camera``, ``mask`` and ``frame_number``, with the
-    arguments and results of :func:`identity_of`, :func:`camera_of`, :func:`mask_of` and :func:`frame_number_of`.
+    A dataset that knows more also has some of ``identity``, ``camera``, ``mask``, ``frame_number`` and ``views``, with
+    the arguments and results of :func:`identity_of`, :func:`camera_of`, :func:`mask_of`, :func:`frame_number_of` and
+    :func:`views_of`.
     """
 
     def sequences(self) -> Sequence[str]:
@@ -82,6 +83,12 @@ def mask_of(dataset: Dataset, sequence: str, index: int) -> NDArray[np.float32] 
 def frame_number_of(dataset: Dataset, sequence: str, index: int) -> int:
     """The time step that a frame shows: equal in sequences that were taken together. Without it, the index."""
     return _ask(dataset, "frame_number", index, sequence, index)
+
+
+def views_of(dataset: Dataset, sequence: str, held_out: Sequence[str]) -> Views | None:
+    """Where the person of ``sequence`` is seen from many sides, with the recordings that the sequences ``held_out``
+    belong to; None for a dataset that says nothing of it."""
+    return _ask(dataset, "views", None, sequence, held_out)
 
 
 def _ask(dataset: Dataset, name: str, default: Any, *arguments: Any) -> Any:

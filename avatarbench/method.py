@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -16,11 +18,12 @@ Status = Literal["reproduced", "working", "unverified", "unavailable"]
 """``reproduced``: its published numbers were met; ``working``: it runs, they were not; ``unverified``: written,
 never run on the real code; ``unavailable``: no public code."""
 
-Need = Literal["image", "mediapipe", "flame", "camera", "target"]
-"""What a method reads of a motion. ``target`` is the true frame, which only protocols with truth have."""
+Need = Literal["image", "mediapipe", "flame", "camera", "target", "views"]
+"""What a method reads of a motion or a portrait. ``target`` is the true frame, which only protocols with truth have;
+``views`` are further pictures of the source person (:class:`Views`), which no one-shot method may see."""
 
 Role = Literal["method", "bound"]
-"""A ``bound`` (floor or ceiling) is shown in tables and never ranked."""
+"""A ``bound`` is shown in tables and never ranked: a floor, a ceiling, or a reference that needs ``views``."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class MethodSpec:
     """All that can be said of a method without importing it.
 
     ``factory`` is ``"package.module:Class"``; the class is called with the method's options as keywords and returns a
-    :class:`Method`. ``tracker`` names the detector that drives it, so that a table can say when the judge is the same.
+    :class:`Method`. A protocol that lacks one of ``needs`` cannot be run; ``wants`` are filled in where the protocol
+    provides them. ``tracker`` names the detector that drives it, so that a table can say when the judge is the same.
     """
 
     id: str
@@ -44,6 +48,7 @@ class MethodSpec:
     environment: str = "inprocess"
     assets: tuple[str, ...] = ()
     needs: tuple[Need, ...] = ("image",)
+    wants: tuple[Need, ...] = ()
     tracker: str | None = None
     trained_on: tuple[str, ...] = ()
     role: Role = "method"
@@ -95,8 +100,27 @@ class FlameParameters:
 
 
 @dataclass(frozen=True)
+class Views:
+    """Where the person of a portrait is seen from many sides. ``person``: the name of its folder in ``root``, which is
+    laid out as NeRSemble.
+
+    ``avatar``: the file of an avatar that was fitted beforehand and ships with the data; None where there is none.
+    ``held_out``: recordings (NeRSemble's sequences, of all cameras) that drive the run or hold its true frames: a
+    method that learns from one of them has seen the answer.
+    """
+
+    person: str
+    root: Path
+    avatar: Path | None
+    held_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Portrait:
-    """The single source image. ``image``: (H, W, 3) uint8 sRGB; ``mask``: (H, W) float32 in [0, 1], 1 is foreground."""
+    """The single source image. ``image``: (H, W, 3) uint8 sRGB; ``mask``: (H, W) float32 in [0, 1], 1 is foreground.
+
+    ``face``, ``flame``, ``camera`` and ``views`` are filled in where the method's ``needs`` declare them.
+    """
 
     id: str
     image: NDArray[np.uint8]
@@ -104,13 +128,14 @@ class Portrait:
     face: FaceTrack | None = None
     flame: FlameParameters | None = None
     camera: Camera | None = None
+    views: Views | None = None
 
 
 @dataclass(frozen=True)
 class Motion:
     """One driving frame. ``image``: the driver, (H, W, 3) uint8 sRGB, in the protocol's frame.
 
-    Only what the method's ``needs`` declare is filled in; ``target`` is None unless the method needs it and the
+    Only what the method's ``needs`` and ``wants`` declare is filled in; ``target`` is None unless the method needs it and the
     protocol has it. ``camera`` is the one that the driver's frame was taken with, in pixels of ``image``. ``index``
     counts the frames of one driver sequence from 0, in temporal order.
     """

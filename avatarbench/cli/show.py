@@ -82,7 +82,7 @@ def _method(spec: MethodSpec) -> Fields:
     yield "name", spec.name
     yield "summary", spec.summary
     yield "status", spec.status
-    yield "role", "a floor or a ceiling: shown in tables, never ranked" if spec.role == "bound" else ""
+    yield "role", "a floor, a ceiling or a reference: shown in tables, never ranked" if spec.role == "bound" else ""
     yield "paper", spec.paper
     yield "repository", f"{spec.repository} {spec.commit}".strip()
     yield "licence of code", spec.licence_code

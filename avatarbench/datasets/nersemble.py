@@ -19,10 +19,14 @@ from avatarbench.datasets.nersemble_layout import BACKGROUND, Recording, scan
 from avatarbench.datasets.nersemble_matte import difference_matte
 from avatarbench.datasets.video import Video
 from avatarbench.errors import DataError
-from avatarbench.method import Camera
+from avatarbench.method import Camera, Views
 
 OPEN_DECODERS = 2
 """A video and its masks are read in turn; more open decoders only cost memory."""
+
+
+AVATAR = Path("fit") / "head.avatar"
+"""Where a fitted avatar lies in a person's folder."""
 
 
 class NersembleDataset:
@@ -30,12 +34,16 @@ class NersembleDataset:
 
     Each is one mp4, or a folder of numbered frames, whose numbers say which time step each one shows. Cameras whose
     videos of one sequence differ in length serve the common one. ``subset`` are patterns of sequence names;
-    ``colour=True`` applies the cameras' colour calibration where the folder has one.
+    ``colour=True`` applies the cameras' colour calibration where the folder has one. ``avatars=True`` says that a
+    fitted avatar of every person ships with the folder, at :data:`AVATAR` of the person's own.
     """
 
-    def __init__(self, root: Path | str, subset: Sequence[str] = (), colour: bool = False) -> None:
+    def __init__(
+        self, root: Path | str, subset: Sequence[str] = (), colour: bool = False, avatars: bool = False
+    ) -> None:
         self.root = Path(root).expanduser()
         self.colour = colour
+        self.avatars = avatars
         self._layout = scan(self.root)
         patterns = subset or ("*",)
         everything = sorted(self._layout.recordings.items())
@@ -120,6 +128,12 @@ class NersembleDataset:
             return None
         self._note(sequence, "mask from the difference to the empty stage (rough)")
         return difference_matte(self._raw(found, index), read_image(empty)[0])
+
+    def views(self, sequence: str, held_out: Sequence[str] = ()) -> Views:
+        """Where the person is seen, with the recordings that the sequences ``held_out`` are cameras of."""
+        person = self._find(sequence).identity
+        avatar = self.root / person / AVATAR if self.avatars else None
+        return Views(person, self.root, avatar, tuple(sorted({self._find(name).sequence for name in held_out})))
 
     def digest(self, sequence: str) -> str:
         """sha256 over the sha256 of every file that a method may be handed: frames, calibration, masks."""

@@ -35,4 +35,4 @@ def openheads(root: Path | str | None = None) -> Dataset:
     """The embedded test split, or the user's own folder in the same layout. Raises DataError where there is none."""
     from avatarbench.datasets.nersemble import NersembleDataset
 
-    return NersembleDataset(embedded_split() if root is None else root)
+    return NersembleDataset(embedded_split(), avatars=True) if root is None else NersembleDataset(root)

@@ -6,13 +6,13 @@ What is found out about them (crops, conversions, several faces) goes to the jou
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from avatarbench.dataset import Dataset, camera_of, mask_of
+from avatarbench.dataset import Dataset, camera_of, mask_of, views_of
 from avatarbench.datasets.crop import Crop, apply, apply_mask, crop_camera, face_crop, square_crop
 from avatarbench.errors import DataError, Unscorable
-from avatarbench.method import Camera, FaceTrack
+from avatarbench.method import Camera, FaceTrack, Views
 from avatarbench.metrics.engine import FeatureEngine
 from avatarbench.metrics.face import to_track
 from avatarbench.metrics.features import Features, Frame, Missing
@@ -27,11 +27,20 @@ KEPT_FRAMES = 64
 
 
 class Inputs:
-    """Reads frames lazily. One crop a sequence, found on its first frame with a face: head motion stays motion."""
+    """Reads frames lazily. One crop a sequence, found on its first frame with a face: head motion stays motion.
+
+    ``held_out``: the sequences that :func:`avatarbench.run.plan.held_out` names.
+    """
 
     def __init__(
-        self, datasets: Mapping[str, Dataset], contract: ImageContract, engine: FeatureEngine, journal: Journal
+        self,
+        datasets: Mapping[str, Dataset],
+        contract: ImageContract,
+        engine: FeatureEngine,
+        journal: Journal,
+        held_out: Sequence[str] = (),
     ) -> None:
+        self._held_out = held_out
         self._datasets = datasets
         self._contract = contract
         self._engine = engine
@@ -82,6 +91,13 @@ class Inputs:
         """The cropped frame's foreground, (size, size) float32; None where the dataset has none. Raises DataError."""
         mask = mask_of(self._datasets[ref.dataset], ref.sequence, ref.index)
         return None if mask is None else apply_mask(mask, self._crop(ref), self._contract.size)
+
+    def views(self, ref: FrameRef) -> Views:
+        """Where the person of a frame is seen from many sides. Raises Unscorable where the dataset does not say."""
+        views = views_of(self._datasets[ref.dataset], ref.sequence, self._held_out)
+        if views is None:
+            raise Unscorable(f"the dataset '{ref.dataset}' has no further views of the person of '{ref.sequence}'")
+        return views
 
     def record(self) -> dict[str, Any]:
         """Crops by sequence, for ``inputs.json``: what pastes a prediction back into its original."""

@@ -23,6 +23,7 @@ from avatarbench.metrics.scorer import Scorer
 from avatarbench.run.environment import describe_environment
 from avatarbench.run.inputs import Inputs
 from avatarbench.run.journal import Journal
+from avatarbench.run.plan import held_out
 from avatarbench.run.prepare import Prepared
 from avatarbench.run.progress import progress_bar
 from avatarbench.run.record import MethodRecord, Result, RunRecord, write_samples
@@ -67,7 +68,8 @@ def _stages(prepared: Prepared, folder: Path, record: RunRecord, stack: ExitStac
     journal = stack.enter_context(Journal(folder / "journal.jsonl"))
     engine = FeatureEngine(["face"], cache, device)
     stack.callback(engine.close)
-    inputs = Inputs(found.datasets, manifest.image, engine, journal)
+    held = held_out(found.protocol, manifest, config, found.datasets)
+    inputs = Inputs(found.datasets, manifest.image, engine, journal, held)
     _note_other_code(record, inputs)
     state = replay(journal, folder)
     methods = [m.id for m in found.runnable_methods]

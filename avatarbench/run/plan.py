@@ -61,6 +61,15 @@ def make_manifest(spec: ProtocolSpec, config: RunConfig, datasets: Datasets) -> 
     return Manifest(spec.id, spec.version, image_contract(spec, config), tuple(pairs))
 
 
+def held_out(spec: ProtocolSpec, manifest: Manifest, config: RunConfig, datasets: Datasets) -> list[str]:
+    """Sequences of the sources' dataset that nothing may be learnt from: all that the protocol takes drivers from,
+    whether this run's limits leave any of their frames or not, and those of the true frames."""
+    drivers = _changed(spec.drivers, config.frames.sequences)
+    names = set(_matching(drivers, datasets)) if drivers.dataset == spec.sources.dataset else set()
+    names |= {p.target.sequence for p in manifest.pairs if p.target and p.target.dataset == spec.sources.dataset}
+    return sorted(names)
+
+
 def reference_set(spec: ProtocolSpec, manifest: Manifest, datasets: Datasets) -> list[FrameRef]:
     """The real frames that set metrics compare with: the targets, or the frames of the source identities."""
     if spec.reference == "targets":

@@ -150,6 +150,7 @@ class Renderer:
             mask=self._inputs.mask(source),
             face=self._inputs.track(source) if "mediapipe" in needs else None,
             camera=self._inputs.camera(source) if "camera" in needs else None,
+            views=self._inputs.views(source) if "views" in needs else None,
         )
 
     def _motion(self, pair: Pair) -> Motion:

@@ -209,6 +209,7 @@ def _row(method: str, groups: Sequence[Group]) -> Row:
         id=method,
         name=records[0][1].name,
         bound=records[0][1].role == "bound",
+        sees_views=any("views" in m.spec.get("needs", ()) for _, m in records),
         tracker_is_judge=tuple(dict.fromkeys(j for _, m in records for j in m.tracker_is_judge)),
         in_domain=tuple(p for p, m in records if m.in_domain),
     )

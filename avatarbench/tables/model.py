@@ -46,6 +46,8 @@ class Row:
     id: str
     name: str
     bound: bool
+    sees_views: bool
+    """Handed more pictures of the person than the portrait."""
     tracker_is_judge: tuple[str, ...]
     in_domain: tuple[str, ...]
     """Protocols on whose data's family it was trained."""

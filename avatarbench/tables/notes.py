@@ -50,7 +50,10 @@ def _ranking(table: Table) -> Iterator[str]:
 
 def _rows(table: Table) -> Iterator[str]:
     if bounds := [r.name for r in table.rows if r.bound]:
-        yield f"In italics, never ranked: {', '.join(bounds)} (a floor or a ceiling, not a method)."
+        yield f"In italics, never ranked: {', '.join(bounds)} (a floor, a ceiling or a reference, not a method)."
+    for row in table.rows:
+        if row.sees_views:
+            yield f"{row.name} is fitted on the person's own views from many sides, not on the portrait alone."
     for row in table.rows:
         if row.tracker_is_judge:
             yield f"† {row.name} is driven by the detector that judges {', '.join(row.tracker_is_judge)}."

@@ -22,7 +22,7 @@ PSNR = metric("psnr", name="PSNR", better="higher", unit="dB", digits=2)
 AKD = metric("akd_x", name="AKD_x", unit="px")
 FID = metric("fid", name="FID", kind="set", digits=1, reference_frames=40)
 CLIP = metric("clip", name="CLIP", better="higher", unavailable="weights")
-FLOOR = method("floor", name="Floor", role="bound")
+FLOOR = method("floor", name="Floor", role="bound", spec={"factory": "made:floor", "needs": ["views"]})
 A = method("a_b", name="A & B", tracker_is_judge=["akd_x"])
 C = method("c", name="C", in_domain=True)
 D = method("d", name="D", unavailable="needs flame")
@@ -99,7 +99,9 @@ def test_footnotes_say_what_stands_behind_the_figures(self_run: Path, cross_run:
     assert "clip-self: FID over sets of N = 20 (Floor), N = 20 (A & B), N = 19 (C) predictions against 40 real" in notes
     assert "† A & B is driven by the detector that judges akd_x." in notes
     assert "‡ C was trained on the family of the data of clip-self, portrait-cross." in notes
-    assert "In italics, never ranked: Floor" in notes
+    assert "In italics, never ranked: Floor (a floor, a ceiling or a reference, not a method)." in notes
+    assert "Floor is fitted on the person's own views from many sides, not on the portrait alone." in notes
+    assert notes.count("own views") == 1
     assert "§ Valid on less than 95% of the frames" in notes
     assert "n/a (needs flame): D in clip-self." in notes
     assert "n/a (not run): Floor in portrait-cross, D in portrait-cross." in notes
