@@ -4,7 +4,7 @@ BIN := .venv/bin
 METHODS := -m source-copy -m oracle -m face-warp
 OPENHEADS := -p openheads-self -p openheads-cross -p openheads-cross-gt
 
-.PHONY: help setup demo demo-full test lint lock manifests benchmark clean
+.PHONY: help setup demo demo-full test lint lock manifests fits benchmark clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,9 @@ lock: setup ## resolve requirements.lock anew
 
 manifests: setup ## resolve the protocols' shipped manifests anew, after the embedded data changed
 	$(BIN)/python -m avatarbench.run.pinned protocols/manifests
+
+fits: setup ## fit the avatars of the test split's people anew; VIEWS: see data openheads-test --views
+	$(BIN)/python -m avatarbench.openheads.fits "$(VIEWS)" avatarbench/openheads/test
 
 benchmark: setup ## speed and memory beside the reference packages
 	$(BIN)/python benchmarks/metrics.py

@@ -9,7 +9,7 @@ PICTURE = np.arange(4 * 4 * 3, dtype=np.uint8).reshape(4, 4, 3)
 OTHER = PICTURE[::-1].copy()
 
 
-@pytest.mark.parametrize("name", ["source-copy", "oracle", "face-warp"])
+@pytest.mark.parametrize("name", ["source-copy", "oracle", "face-warp", "gaussian-fit"])
 def test_every_method_is_registered_and_its_factory_loads(name: str) -> None:
     spec = registry.method(name)
     assert callable(registry.load(spec.factory)().build)
@@ -17,7 +17,8 @@ def test_every_method_is_registered_and_its_factory_loads(name: str) -> None:
 
 
 def test_only_the_real_baseline_is_ranked() -> None:
-    assert [registry.method(m).role for m in ("source-copy", "oracle", "face-warp")] == ["bound", "bound", "method"]
+    bounds = ("source-copy", "oracle", "gaussian-fit")
+    assert [registry.method(m).role for m in (*bounds, "face-warp")] == ["bound", "bound", "bound", "method"]
 
 
 def test_the_floor_is_the_portrait_whatever_the_motion() -> None:
