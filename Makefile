@@ -4,7 +4,7 @@ BIN := .venv/bin
 METHODS := -m source-copy -m oracle -m face-warp
 OPENHEADS := -p openheads-self -p openheads-cross -p openheads-cross-gt
 
-.PHONY: help setup demo demo-full test lint lock manifests fits benchmark clean
+.PHONY: help setup demo demo-full test test-extra lint lock manifests fits benchmark clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,10 @@ demo-full: setup ## the same on every person and frame
 
 test: setup ## all tests
 	$(BIN)/python -m pytest
+
+test-extra: setup ## tests that need Debian packages (Chromium, TeX); installs them where it may
+	$(BIN)/python -m tests.extra.debian
+	$(BIN)/python -m pytest -n 0 tests/extra
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .

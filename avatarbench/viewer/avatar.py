@@ -34,9 +34,10 @@ class AvatarView:
     def __init__(self, server: ViserServer, shown: GaussianHead | Cloud, up: Up, size: int) -> None:
         self._server, self._size = server, size
         self._head = shown if isinstance(shown, GaussianHead) else None
+        mesh = None if self._head is None else self._head.vertices(*self._head.neutral())
         cloud = shown.posed(*shown.neutral()) if isinstance(shown, GaussianHead) else shown
         self.cloud = cloud.detach()
-        self.stage = Stage.around(self.cloud, up)
+        self.stage = Stage.around(self.cloud, up, mesh)
         self.sliders: dict[str, Any] = {}
         self._changed, self._over, self._begun = threading.Event(), False, time.perf_counter()
         self._looked_at()

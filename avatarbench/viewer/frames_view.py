@@ -1,4 +1,4 @@
-"""A run's frames on the page: one sample in a row, a slider through the samples."""
+"""A run's frames on the page: one sample at a time, a slider through the samples."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from avatarbench.viewer.stage import FIELD
 if TYPE_CHECKING:
     from viser import ClientHandle, ViserServer
 
-SIDE, GAP = 10.0, 0.5
-"""Of a picture and between two, in units of the scene."""
+SIDE, GAP, TITLE = 10.0, 0.5, 1.5
+"""Of a picture, between two, and for the title above, in units of the scene."""
 FACING = (math.sqrt(0.5), -math.sqrt(0.5), 0.0, 0.0)
 """Pictures stand upright and are seen from -y: their x stays x, their y (down) becomes -z."""
 
@@ -28,27 +28,37 @@ class FramesView:
         self._server, self._run, self._lock = server, run, threading.Lock()
         self.pictures: list[Any] = []
         cells = run.row(0)
-        width = len(cells) * (SIDE + GAP)
-        server.scene.set_up_direction("+z")
-        camera = server.initial_camera
-        target = np.array([width * 0.1, 0.0, 0.0])  # the sliders cover the page's right edge
-        camera.position = target - np.array([0, max(width * 0.6, SIDE) / math.tan(FIELD / 2) * 0.75, 0])
-        camera.look_at, camera.fov = target, FIELD
+        across = min(len(cells), math.ceil(math.sqrt(1.5 * len(cells))))
+        down = math.ceil(len(cells) / across)
+        width, height = across * (SIDE + GAP), down * (SIDE + TITLE)
+        self._looked_at(width, height)
         for place, cell in enumerate(cells):
-            x = (place + 0.5) * (SIDE + GAP) - width / 2
+            row, column = divmod(place, across)
+            x, z = (column + 0.5) * (SIDE + GAP) - width / 2, height / 2 - TITLE - SIDE / 2 - row * (SIDE + TITLE)
             self.pictures.append(
                 server.scene.add_image(
-                    f"/frames/{place}", cell.image, SIDE, SIDE, format="png", wxyz=FACING, position=(x, 0, 0),
+                    f"/frames/{place}", cell.image, SIDE, SIDE, format="png", wxyz=FACING, position=(x, 0, z),
                     cast_shadow=False, receive_shadow=False,
                 )
             )  # fmt: skip
-            server.scene.add_label(f"/titles/{place}", cell.title, position=(x, 0, SIDE * 0.53), anchor="bottom-center")
+            server.scene.add_label(
+                f"/titles/{place}", cell.title, position=(x, 0, z + SIDE * 0.52), anchor="bottom-center"
+            )
         gui, last = server.gui, len(run.pairs) - 1
         gui.add_markdown(f"**{run.record.id}**, {len(run.pairs)} samples")
         if last:
             self.slider = gui.add_slider("sample", 0, last, 1, 0)
             self.slider.on_update(lambda _: self._turn())
         self.text = gui.add_markdown(self._text(0, cells))
+
+    def _looked_at(self, width: float, height: float) -> None:
+        """The camera before a sheet of that size, in the part of a wide page that the sliders leave free."""
+        half = max(height, width / 1.3) / 2 * 1.05
+        target = np.array([0.4 * half, 0.0, 0.0])
+        self._server.scene.set_up_direction("+z")
+        camera = self._server.initial_camera
+        camera.position = target - np.array([0, half / math.tan(FIELD / 2), 0])
+        camera.look_at, camera.fov = target, FIELD
 
     def joined(self, client: ClientHandle) -> None:
         """A page was opened: it has all there is."""
@@ -65,12 +75,12 @@ class FramesView:
             self.text.content = self._text(index, cells)
 
     def _text(self, index: int, cells: Sequence[Cell]) -> str:
-        lines = [f"`{self._run.pairs[index].id}`", ""]
+        lines = [self._run.pairs[index].id.replace("/", " / "), ""]
         lines += [f"- {cell.title}: {cell.why}" for cell in cells if cell.why]
         scores = self._run.scores(index)
-        methods = list(dict.fromkeys(method for method, _, _ in scores))
-        if not methods:
+        if not scores:
             return "\n".join(lines)
+        methods = self._run.methods
         lines += ["", "| | " + " | ".join(methods) + " |", "|---" * (len(methods) + 1) + "|"]
         table = {(method, metric): value for method, metric, value in scores}
         for metric in dict.fromkeys(metric for _, metric, _ in scores):

@@ -11,6 +11,7 @@ import roma
 import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
+from torch import Tensor
 
 from avatarbench.gaussians.cloud import Cloud
 from avatarbench.method import Camera
@@ -45,9 +46,10 @@ class Stage:
     centre: NDArray[np.float64]
 
     @classmethod
-    def around(cls, cloud: Cloud, up: Up) -> Stage:
-        """Nine in ten Gaussians lie in the middle ball of :data:`RADIUS`: strays do not make a head small."""
-        means = cloud.means.double().numpy()
+    def around(cls, cloud: Cloud, up: Up, mesh: Tensor | None = None) -> Stage:
+        """Nine in ten of the Gaussians, or of the vertices of the ``mesh`` (V, 3) that carries them, lie in the middle
+        ball of :data:`RADIUS`: strays do not make a head small."""
+        means = (cloud.means if mesh is None else mesh).double().numpy()
         centre = (np.quantile(means, 0.05, axis=0) + np.quantile(means, 0.95, axis=0)) / 2
         radius = np.quantile(np.linalg.norm(means - centre, axis=1), 0.9)
         alone = float(cloud.scales.amax(1).median()) * 3  # one Gaussian has no extent but its own
