@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from avatarbench.errors import UsageError
+from avatarbench.registry import suggest
 
 
 class Section(BaseModel):
@@ -104,11 +105,24 @@ def load_preset(name: str, overrides: Sequence[str] = ()) -> FitConfig:
 
     try:
         with initialize_config_module("avatarbench.configs.fit", version_base="1.3"):
-            plain = OmegaConf.to_container(compose(name, overrides=list(overrides)), resolve=True)
+            # "++": also fields that the preset leaves at their default; what is no field at all is refused below.
+            forced = [text if text[:1] in "+~" else f"++{text}" for text in overrides]
+            plain = OmegaConf.to_container(compose(name, overrides=forced), resolve=True)
         return FitConfig.model_validate(plain)
     except (HydraException, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"the preset '{name}' with {' '.join(overrides) or 'no changes'}: {reason}") from error
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+        lines = [_line(e["loc"], e["type"], e["msg"], e["input"]) for e in error.errors()]
         raise UsageError("the fit's configuration is not valid:\n  " + "\n  ".join(lines)) from error
+
+
+def _line(place: tuple[int | str, ...], kind: str, message: str, value: object) -> str:
+    """One fault of a configuration; for a key that is none, the keys that are near it."""
+    name = ".".join(map(str, place))
+    if kind != "extra_forbidden":
+        return f"{name}: {message} (got {value!r})"
+    section: type[BaseModel] = FitConfig
+    for part in place[:-1]:
+        section = section.model_fields[str(part)].annotation  # type: ignore[assignment]  # sections nest in sections
+    return f"there is no '{name}'{suggest(str(place[-1]), list(section.model_fields))}"

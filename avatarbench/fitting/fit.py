@@ -250,7 +250,7 @@ class Fit:
         if state["origin"] != self.origin:
             before_, now_ = state["origin"], self.origin
             changed = ", ".join(
-                f"{k}: {before_.get(k, 'none')} there, {now_.get(k, 'none')} here"
+                f"{k}: {before_.get(k) or 'none'} there, {now_.get(k) or 'none'} here"
                 for k in sorted({*before_, *now_})
                 if before_.get(k) != now_.get(k)
             )
