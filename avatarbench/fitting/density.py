@@ -11,6 +11,7 @@ from torch import Tensor
 from avatarbench.fitting.config import Densify, Density
 from avatarbench.fitting.gaussians import LocalGaussians
 from avatarbench.gaussians.rigged import Frames
+from avatarbench.heads import quaternions as quaternion
 
 SHRINK = 1.6
 """A split Gaussian's two children are so much smaller (Kerbl et al. 2023)."""
@@ -72,7 +73,7 @@ def densify(
     for _ in range(2):
         child = {name: value[split].clone() for name, value in values.items()}
         noise = torch.randn(len(split), 3, generator=draw).to(child["means"]) * child["scales"].exp()
-        turn = _rotation(child["quaternions"])
+        turn = quaternion.to_matrix(child["quaternions"])
         child["means"] = child["means"] + (turn @ noise[..., None])[..., 0]
         child["scales"] = child["scales"] - math.log(SHRINK)
         for name in added:
@@ -145,9 +146,3 @@ def rank_in_face(bindings: Tensor, opacity: Tensor) -> Tensor:
     rank = torch.empty_like(order)
     rank[order] = index - starts
     return rank
-
-
-def _rotation(quaternions: Tensor) -> Tensor:
-    import roma
-
-    return roma.unitquat_to_rotmat(torch.nn.functional.normalize(quaternions, dim=-1).roll(-1, -1))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-import roma
 import torch
 from torch import Tensor
 
 from avatarbench.gaussians.cloud import Cloud
+from avatarbench.heads import quaternions as quaternion
 
 LEAST = 1e-12
 """Squared metres under which an edge or a normal has no direction: a triangle without area keeps what axes it can."""
@@ -71,8 +71,7 @@ def to_local(world: Cloud, frames: Frames) -> Cloud:
 
 def turned(rotation: Tensor, quaternions: Tensor) -> Tensor:
     """``quaternions`` (..., 4), w x y z, after ``rotation`` (..., 3, 3); their length is kept."""
-    turn = roma.rotmat_to_unitquat(rotation)  # x y z w
-    return roma.quat_product(turn, quaternions.roll(-1, -1)).roll(1, -1)
+    return quaternion.multiply(quaternion.from_matrix(rotation), quaternions)
 
 
 def _unit(vectors: Tensor) -> Tensor:

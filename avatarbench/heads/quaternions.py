@@ -30,6 +30,17 @@ def from_matrix(rotations: Tensor) -> Tensor:
     return torch.where(found[..., :1] < 0, -found, found)
 
 
+def to_matrix(quaternions: Tensor) -> Tensor:
+    """Rotation matrices (..., 3, 3) of quaternions (..., 4) of any length but zero."""
+    w, x, y, z = torch.nn.functional.normalize(quaternions, dim=-1).unbind(-1)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    return torch.stack([torch.stack(row, -1) for row in rows], -2)
+
+
 def multiply(a: Tensor, b: Tensor) -> Tensor:
     """(..., 4): the product ab, which turns by b first; batch axes are broadcast."""
     return (right_matrix(b.movedim(-1, 0)).movedim((0, 1), (-2, -1)) @ a[..., None])[..., 0]

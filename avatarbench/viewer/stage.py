@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-import roma
-import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from avatarbench.gaussians.cloud import Cloud
+from avatarbench.heads import quaternions as quaternion
 from avatarbench.method import Camera
 
 Up = Literal["x", "y", "z", "-x", "-y", "-z"]
@@ -75,7 +74,7 @@ class Stage:
     def splats(self, cloud: Cloud) -> Splats:
         """A cloud in the scene; of spherical harmonics what does not depend on the view."""
         cloud = cloud.detach()
-        turns = roma.unitquat_to_rotmat(torch.nn.functional.normalize(cloud.quaternions, dim=1).roll(-1, -1))
+        turns = quaternion.to_matrix(cloud.quaternions)
         axes = turns * (cloud.scales[:, None] * self.scale).clamp_max(LARGEST)
         parts = (
             cloud.means * self.scale,
