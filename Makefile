@@ -27,7 +27,7 @@ demo-full: setup ## the same on every person and frame
 test: setup ## all tests
 	$(BIN)/python -m pytest
 
-test-extra: setup ## tests that need Debian packages (Chromium, TeX); installs them where it may
+test-extra: setup ## tests that need Debian packages (Chromium, TeX, LLVM); installs them where it may
 	$(BIN)/python -m tests.extra.debian
 	$(BIN)/python -m pytest -n 0 tests/extra
 

@@ -1,4 +1,4 @@
-"""The programs that tests/extra needs beyond Python, and the Debian packages that bring them.
+"""The programs and libraries that tests/extra needs beyond Python, and the Debian packages that bring them.
 
 ``python -m tests.extra.debian`` installs what is missing where it may, and otherwise ends with 1 and the list.
 """
@@ -17,12 +17,16 @@ PROGRAMS = {
     "pdflatex": "texlive-latex-base",
 }
 TEX_FILES = {"booktabs.sty": "texlive-latex-recommended"}
+LIBRARIES = {"libLLVM": "libllvm19"}
 INSTALL = ("apt-get", "install", "--yes", "--no-install-recommends")
 
 
 def lacking() -> dict[str, str]:
-    """Programs and TeX files that are not here, each with its package."""
+    """Programs, libraries and TeX files that are not here, each with its package."""
+    from benchmarks.mitsuba_splats import newest_llvm
+
     found = {name: package for name, package in PROGRAMS.items() if shutil.which(name) is None}
+    found |= LIBRARIES if newest_llvm() is None else {}
     return found | {name: package for name, package in TEX_FILES.items() if not _in_tex(name)}
 
 
