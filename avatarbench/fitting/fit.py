@@ -35,8 +35,10 @@ SAME = 1e-4
 class Subject(Protocol):
     """What is fitted: pictures of one head, and the mesh under each. Indices count views."""
 
-    faces: Tensor
-    """(F, 3) int64."""
+    @property
+    def faces(self) -> Tensor:
+        """(F, 3) int64."""
+        ...
 
     def __len__(self) -> int: ...
 

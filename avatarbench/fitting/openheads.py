@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from avatarbench.errors import DataError
 from avatarbench.fitting.subject import Pictures, View, sized
 from avatarbench.gaussians.cloud import Cloud
 from avatarbench.gaussians.head import GaussianHead
-from avatarbench.heads.anny import load_anny
+from avatarbench.heads.anny import AnnyRig, load_anny
 from avatarbench.heads.decimate import Decimated, decimate
 from avatarbench.heads.rig import rotation_matrix
 from avatarbench.method import Camera
@@ -43,7 +44,8 @@ class OpenHeadsSubject:
         mine = [s for s in self._data.sequences() if self._data.identity(s) == person and AS_ANOTHER not in s]
         if not mine:
             raise DataError(f"{root} has no person '{person}'; it has {', '.join(people(self._data))}.")
-        identity = _identity(root / person / "identity.json")
+        self._identity = _identity(root / person / "identity.json")
+        self._count = faces
         self.views: list[View] = []
         self._at: list[tuple[str, int]] = []
         self._cameras: dict[str, Camera] = {}
@@ -64,15 +66,28 @@ class OpenHeadsSubject:
                 self._truths[take].row(step)
                 self.views.append(View(take, step, serial))
                 self._at.append((sequence, index))
-        self._rig = load_anny()
-        self._shape = self._rig.shape(identity.phenotypes, identity.local_changes)
-        self._small: Decimated | None = None if faces is None else decimate(self._rig, faces)
-        self.faces = self._rig.faces if self._small is None else self._small.faces
         self._posed: dict[tuple[str, int], Tensor] = {}
         self._pictures = Pictures(self._picture, self._picture_size)
 
     def __len__(self) -> int:
         return len(self.views)
+
+    # The rig takes seconds: what is wrong with a folder, or with what is asked of it, is said before.
+    @cached_property
+    def _rig(self) -> AnnyRig:
+        return load_anny()
+
+    @cached_property
+    def _shape(self) -> Tensor:
+        return self._rig.shape(self._identity.phenotypes, self._identity.local_changes)
+
+    @cached_property
+    def _small(self) -> Decimated | None:
+        return None if self._count is None else decimate(self._rig, self._count)
+
+    @property
+    def faces(self) -> Tensor:
+        return self._rig.faces if self._small is None else self._small.faces
 
     def image(self, view: int) -> Tensor:
         """(H, W, 3) float32 in [0, 1]; OpenHeads' pictures are on white."""

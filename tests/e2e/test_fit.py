@@ -103,7 +103,7 @@ def test_a_fit_leaves_a_head_its_cloud_its_scores_and_pictures(
 
 
 def test_a_fit_that_was_stopped_ends_with_the_same_bytes(cli: Cli, data: Path, tmp_path: Path) -> None:
-    settings = (*SMALL, "steps=200", "checkpoint_every=20")
+    settings = (*SMALL, "steps=80", "checkpoint_every=10")
     command = ("fit", str(data), "--subject", "501", "--no-video", *settings, "--out", "cut")
     running = subprocess.Popen(
         [sys.executable, "-m", "avatarbench", *command],
@@ -126,7 +126,7 @@ def test_a_fit_that_was_stopped_ends_with_the_same_bytes(cli: Cli, data: Path, t
     assert done.returncode == 0, done.stderr
     whole = fit_person(data, "501", tmp_path / "whole", load_preset("mini", settings), video=False)
     record = json.loads(_text(tmp_path / "cut"))
-    assert record["seconds"] > 0.2 * whole.seconds  # the first sitting's are in it
+    assert record["seconds"] > 0.1 * whole.seconds  # the first sitting's are in it
     for name in ("cloud.npz", "local.npz"):
         cut, other = (np.load(tmp_path / out / name, allow_pickle=False) for out in ("cut", "whole"))
         assert set(cut.files) == set(other.files)
@@ -163,10 +163,12 @@ def test_a_damaged_picture_and_an_out_that_cannot_be_written_are_named(here: Her
     assert "choose another --out" in said
     shutil.copytree(data, tmp_path / "data")
     for picture in (tmp_path / "data").rglob("images/*/*.webp"):
-        picture.write_bytes(picture.read_bytes()[:300])
+        whole = picture.read_bytes()
+        picture.write_bytes(whole[: len(whole) // 2])
     code, said = here("fit", "data", "--subject", "501", "--out", "out", *SMALL, "steps=5")
     assert code == 1
-    assert "is damaged or truncated" in said
+    assert ".webp" in said
+    assert "copy it again" in said
 
 
 def test_a_full_disk_is_named_and_the_checkpoint_before_it_stays(
