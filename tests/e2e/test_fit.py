@@ -66,13 +66,11 @@ def takes(data: Path) -> list[str]:
     return sorted(p.name for p in (data / "501" / "sequences").iterdir())
 
 
-def test_a_fit_leaves_a_head_its_cloud_its_scores_and_pictures(
-    cli: Cli, here: Here, data: Path, tmp_path: Path
-) -> None:
+def test_a_fit_leaves_a_head_its_cloud_its_scores_and_pictures(here: Here, data: Path, tmp_path: Path) -> None:
     held = takes(data)[1]
     command = ("fit", data, "--subject", "501", "--out", "out", "--hold-sequence", held, *SMALL, "steps=12")
-    done = cli(*command)
-    assert done.returncode == 0, done.stderr
+    code, said = here(*command)
+    assert code == 0, said
     out = tmp_path / "out"
     names = ["checkpoint.pt", "cloud.npz", "cloud.ply", "fit.json", "head.avatar", "local.npz"]
     assert sorted(p.name for p in out.iterdir()) == [*names, "turntable.mp4", "views.jpg"]
@@ -85,7 +83,7 @@ def test_a_fit_leaves_a_head_its_cloud_its_scores_and_pictures(
     assert 5 < scores["psnr"] < 40
     assert 0 < scores["lpips-alex"] < 1.5
     assert {v["sequence"] for v in record["held_out"]["views"]} == {held}
-    assert "held out by sequence: PSNR" in done.stdout
+    assert "held out by sequence: PSNR" in said
     with av.open(str(out / "turntable.mp4")) as video:
         assert video.streams.video[0].frames == 72 + 4 * 16
 
