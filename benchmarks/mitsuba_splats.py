@@ -210,7 +210,7 @@ def _render(given: dict[str, Any], samples: Sequence[int], threads: int, centred
             # No bound on how many ellipsoids a ray meets; colours stay what they are, sRGB in and out.
             "integrator": {"type": "volprim_rf_basic", "max_depth": -1, "srgb_primitives": False},
             "sensor": sensor(mitsuba, given["K"], given["view"], width, height)
-            | {"sampler": {"type": "stratified", "sample_count": 1, "jitter": not centred}},
+            | {"sampler": {"type": "stratified", "jitter": False} if centred else {"type": "independent"}},
             "shape": shape(mitsuba, given),
         }
     )
@@ -226,7 +226,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cloud", type=Path, help="what pictures() wrote: ellipsoids and a camera")
     parser.add_argument("made", type=Path, help="where the pictures go")
-    parser.add_argument("--samples", type=int, nargs="+", required=True, help="rays a pixel; a square number each")
+    parser.add_argument("--samples", type=int, nargs="+", required=True, help="rays a pixel")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--centred", action="store_true", help="rays through the pixels' centres; one sample")
     options = parser.parse_args()
