@@ -51,6 +51,7 @@ benchmark: setup ## speed and memory beside the reference packages
 	$(BIN)/python benchmarks/rig.py
 	$(BIN)/python benchmarks/openheads_generate.py
 	$(BIN)/python benchmarks/tracking.py
+	$(BIN)/python benchmarks/rasterize.py --skip-mitsuba
 
 clean: ## remove the environment and build products, not your runs
 	rm -rf .venv build dist *.egg-info
