@@ -1,7 +1,7 @@
 # Two commands do everything on a fresh machine with Python 3.11 and make: `make demo` and `make test`.
 PYTHON ?= python3.11
 BIN := .venv/bin
-METHODS := -m source-copy -m oracle -m face-warp
+METHODS := -m source-copy -m oracle -m face-warp -m photo-rig
 OPENHEADS := -p openheads-self -p openheads-cross -p openheads-cross-gt
 
 .PHONY: help setup demo demo-full test test-extra lint lock manifests fits benchmark clean

@@ -119,7 +119,7 @@ class Views:
 class Portrait:
     """The single source image. ``image``: (H, W, 3) uint8 sRGB; ``mask``: (H, W) float32 in [0, 1], 1 is foreground.
 
-    ``face``, ``flame``, ``camera`` and ``views`` are filled in where the method's ``needs`` declare them.
+    ``face``, ``flame``, ``camera`` and ``views`` are filled in where the method's ``needs`` and ``wants`` declare them.
     """
 
     id: str
@@ -135,9 +135,9 @@ class Portrait:
 class Motion:
     """One driving frame. ``image``: the driver, (H, W, 3) uint8 sRGB, in the protocol's frame.
 
-    Only what the method's ``needs`` and ``wants`` declare is filled in; ``target`` is None unless the method needs it and the
-    protocol has it. ``camera`` is the one that the driver's frame was taken with, in pixels of ``image``. ``index``
-    counts the frames of one driver sequence from 0, in temporal order.
+    Only what the method's ``needs`` and ``wants`` declare is filled in; ``target`` is None unless the method needs it
+    and the protocol has it. ``camera`` is the one that the driver's frame was taken with, in pixels of ``image``.
+    ``index`` counts the frames of one driver sequence from 0, in temporal order.
     """
 
     id: str

@@ -89,6 +89,7 @@ def _method(spec: MethodSpec) -> Fields:
     yield "licence of weights", spec.licence_weights
     yield "environment", spec.environment
     yield "needs", ", ".join(spec.needs)
+    yield "uses where there is", ", ".join(spec.wants)
     yield "driven by", spec.tracker or ""
     yield "trained on", ", ".join(spec.trained_on)
     yield from _assets(spec.assets)

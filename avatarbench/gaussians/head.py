@@ -78,7 +78,7 @@ class GaussianHead:
         self._check(expression, joints)
         if form == "frames":
             frames = face_frames(self.vertices(expression, joints, translation), self.faces)
-            return to_world(self._local, frames.of(self._bindings))
+            return to_world(self._local, frames, self._bindings)
         binding, turns = self._bound, rotation_matrix(joints)[None]
         moved = animate(binding, expression[None], turns, translation[None], quaternions=self.cloud.quaternions)
         assert moved.quaternions is not None

@@ -44,15 +44,19 @@ def face_frames(vertices: Tensor, faces: Tensor) -> Frames:
     return Frames(torch.stack([first, second, third], -1), (a + b + c) / 3, scale)
 
 
-def to_world(local: Cloud, frames: Frames) -> Cloud:
+def to_world(local: Cloud, frames: Frames, bindings: Tensor | None = None) -> Cloud:
     """A cloud in its triangles' frames, in the world: mu' = k R mu + T, r' = R r, s' = k s.
 
-    ``frames``: one for each Gaussian (:meth:`Frames.of` its bindings), without batch dimensions.
+    ``frames``: one for each Gaussian (:meth:`Frames.of` its bindings), without batch dimensions; or those of a mesh,
+    with ``bindings`` (N,), which is quicker for more Gaussians than triangles.
     """
+    turns = quaternion.from_matrix(frames.rotation)
+    if bindings is not None:
+        turns, frames = turns[bindings], frames.of(bindings)
     return replace(
         local,
         means=frames.scale[:, None] * (frames.rotation @ local.means[..., None])[..., 0] + frames.origin,
-        quaternions=turned(frames.rotation, local.quaternions),
+        quaternions=quaternion.multiply(turns, local.quaternions),
         scales=frames.scale[:, None] * local.scales,
     )
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from avatarbench.capability import granted
 from avatarbench.errors import UsageError
 from avatarbench.files import writing
 from avatarbench.metrics.cache import FeatureCache
@@ -78,7 +79,8 @@ def _stages(prepared: Prepared, folder: Path, record: RunRecord, stack: ExitStac
     with progress_bar() as progress, _timed(record, "render"):
         for spec in found.runnable_methods:
             task = progress.add_task(f"render {spec.id}", total=len(manifest.pairs), completed=len(state[spec.id].done))
-            renderer = Renderer(spec, config.method.get(spec.id, {}), inputs, state[spec.id], journal, folder)
+            reader = granted(spec, found.protocol)
+            renderer = Renderer(reader, config.method.get(spec.id, {}), inputs, state[spec.id], journal, folder)
             renderer.render(manifest.pairs, config.seed, lambda task=task: progress.advance(task))  # type: ignore[misc]
     for method in record.methods:
         _fill_method(method, state[method.id])

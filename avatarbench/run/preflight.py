@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from avatarbench import assets, registry
-from avatarbench.capability import obstacle
+from avatarbench.capability import granted, obstacle
 from avatarbench.dataset import Dataset, camera_of
 from avatarbench.errors import AvatarbenchError, DataError, PreflightError, UsageError
 from avatarbench.method import MethodSpec
@@ -125,7 +125,7 @@ def check_set_sizes(found: Preflight, manifest: Manifest, references: int) -> No
 
 def check_cameras(found: Preflight, manifest: Manifest) -> None:
     """A method that reads cameras needs one for every source and driver sequence of the run."""
-    needy = [m for m in found.runnable_methods if "camera" in m.needs]
+    needy = [m for m in found.runnable_methods if "camera" in granted(m, found.protocol).needs]
     if not needy:
         return
     lacking: list[str] = []

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from avatarbench import registry
+from avatarbench.capability import granted, obstacle
 from avatarbench.datasets.nersemble import NersembleDataset
 from avatarbench.method import Avatar, MethodSpec, Motion, Portrait
 from avatarbench.metrics.cache import FeatureCache
@@ -96,20 +97,31 @@ def test_a_method_gets_no_camera_and_no_truth_that_it_did_not_ask_for(data: Ners
     assert all(m.camera is None and m.target is None for m in Recorder.motions)
 
 
+def test_what_a_method_wants_it_gets_where_the_protocol_provides_it(data: NersembleDataset, tmp_path: Path) -> None:
+    eager = replace(SPEC, needs=("image",), wants=("camera", "flame"))
+    there, not_there = (granted(eager, registry.protocol(p)) for p in ("openheads-cross-gt", "portrait-cross"))
+    assert (there.needs, not_there.needs) == (("image", "camera"), ("image",))
+    assert obstacle(eager, registry.protocol("portrait-cross")) is None
+    render(data, there, tmp_path)
+    assert Recorder.portraits[0].camera is not None
+    assert all(m.camera is not None for m in Recorder.motions)
+
+
 def test_a_run_lists_the_cameras_that_a_method_would_miss(data: NersembleDataset, tmp_path: Path) -> None:
     protocol = registry.protocol("openheads-cross")
     manifest = make_manifest(protocol, RunConfig(methods=["any"], protocol=protocol.id), {"openheads": data})
 
     def left_out() -> Preflight:
         blind = replace(SPEC, id="blind", needs=("image",))
-        found = Preflight(protocol, [SPEC, blind], [], {"openheads": NersembleDataset(tmp_path / "data")})
+        eager = replace(blind, id="eager", wants=("camera",))
+        found = Preflight(protocol, [SPEC, blind, eager], [], {"openheads": NersembleDataset(tmp_path / "data")})
         check_cameras(found, manifest)
         return found
 
     assert left_out().optional == []
     write_calibration(tmp_path / "data" / "509", world_2_cam={})
     found = left_out()
-    assert found.without_methods == {"recorder": "no camera"}
+    assert found.without_methods == {"recorder": "no camera", "eager": "no camera"}
     assert "camera_params.json has no world_2_cam" in found.optional[0]
     assert "(3 sequences in all)" in found.optional[0]
     (tmp_path / "data" / "501" / "calibration" / "camera_params.json").unlink()

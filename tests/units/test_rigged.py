@@ -52,6 +52,15 @@ def test_frames_are_rotations_with_the_edge_the_normal_and_the_centroid() -> Non
     assert torch.allclose(frames.scale, ((b - a).norm(dim=-1) + height) / 2)
 
 
+def test_a_meshs_frames_with_bindings_are_each_gaussians_frame() -> None:
+    vertices, faces = _triangles()
+    local, frames = _local(40, len(faces)), face_frames(vertices, faces)
+    assert local.bindings is not None
+    one, other = to_world(local, frames.of(local.bindings)), to_world(local, frames, local.bindings)
+    for field in fields(local):
+        assert torch.equal(getattr(one, field.name), getattr(other, field.name))
+
+
 def test_local_and_world_are_inverses() -> None:
     vertices, faces = _triangles()
     local = _local(40, len(faces))
