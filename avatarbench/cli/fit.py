@@ -100,7 +100,8 @@ class _Watch:
 
         from avatarbench.run.progress import console, progress_bar
 
-        columns = (*progress_bar().columns, TextColumn("{task.fields[points]} points, {task.fields[psnr]:.1f} dB"))
+        shown = TextColumn("{task.fields[points]} points, {task.fields[psnr]:.1f} dB")
+        columns = (TextColumn("{task.description}"), *progress_bar().columns[1:], shown)  # fits 80 characters
         self._bar = Progress(*columns, console=console)
         self._task = self._bar.add_task(f"fit {subject}", total=config.steps, points=0, psnr=float("nan"), start=False)
         self._console, self._config = console, config
