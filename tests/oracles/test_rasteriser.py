@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+
+import numba
 import pytest
 import torch
 from torch import Tensor
 
 from avatarbench.gaussians.render import rasterise
+from tests.conftest import ROOT, call
 from tests.oracles.splats import reference, scene
 
 NAMES = ("means", "quaternions", "scales", "opacities", "features", "views")
@@ -72,15 +77,34 @@ def test_gradient_of_screen_positions_is_the_gradient_of_shift() -> None:
         assert found[0, 3, axis].item() == pytest.approx((above - below).item() / (2 * step), rel=1e-4)
 
 
-def test_result_does_not_depend_on_the_number_of_threads() -> None:
-    import numba
+@pytest.fixture
+def _threads() -> Iterator[None]:
+    """What a test sets ends with it."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
+
+@pytest.mark.usefixtures("_threads")
+def test_result_does_not_depend_on_the_number_of_threads() -> None:
     inputs = _leaves(scene(200, 70, 50), torch.float32)
     results = []
-    for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
-        numba.set_num_threads(threads)
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
         image = rasterise(*inputs, 70, 50).image
         results.append([image.detach(), *torch.autograd.grad(image.square().sum(), inputs[:6])])
-    numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+        assert torch.get_num_threads() == threads
+        assert numba.get_num_threads() == min(threads, numba.config.NUMBA_NUM_THREADS)
     for one, two in zip(*results, strict=True):
         assert torch.equal(one, two)
+
+
+def test_rendering_leaves_torch_the_number_of_threads_that_the_user_chose() -> None:
+    """In a fresh process, where numba starts its threads only with the first picture."""
+    code = (
+        "import torch; from tests.oracles.splats import scene; from avatarbench.gaussians.render import rasterise;"
+        "torch.set_num_threads({0}); rasterise(*scene(5, 16, 16), 16, 16); print(torch.get_num_threads())"
+    )
+    for threads in (1, 3):
+        done = call([sys.executable, "-c", code.format(threads)], ROOT)
+        assert done.stdout.strip() == str(threads), done.stderr
