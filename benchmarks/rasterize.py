@@ -220,11 +220,6 @@ def growth(cells: Sequence[Cell]) -> list[str]:
     return lines
 
 
-def set_threads(count: int) -> None:
-    torch.set_num_threads(count)
-    numba.set_num_threads(count)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, nargs="+", default=[2_000, 10_000, 30_000])
@@ -234,7 +229,7 @@ def main() -> None:
     parser.add_argument("--skip-mitsuba", action="store_true", help="leave out the second peer, which needs a libLLVM")
     options = parser.parse_args()
     threads = min(options.threads, numba.get_num_threads())
-    set_threads(threads)
+    torch.set_num_threads(threads)  # our kernels take torch's number
     both(ours, head_like(50), orbit(ANGLE, 32))  # compiles
     grid = list(itertools.product(options.points, options.sizes))
     reference = RATIO_OF if RATIO_OF in grid else grid[0]
@@ -257,7 +252,7 @@ def main() -> None:
         works = [partial(both, render, cloud, camera) for render in (ours, peer)]
         scaling = {}
         for count in sorted({1, threads}):
-            set_threads(count)
+            torch.set_num_threads(count)
             scaling[count] = in_turns(works, options.repeats)
         bar.update(task, advance=1)
     print("\n".join([*table(cells, samples), *growth(cells)]))

@@ -80,7 +80,7 @@ def test_without_cuda_the_agreement_says_that_no_picture_was_compared(monkeypatc
 
 def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     # What the benchmark sets for its process must not outlast it here.
-    monkeypatch.setattr(rasterize, "set_threads", lambda count: None)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     monkeypatch.setattr("sys.argv", ["rasterize.py", "--sizes", "24", "--repeats", "1", "--threads", "1", *arguments])
     rasterize.main()
 
