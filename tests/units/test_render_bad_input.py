@@ -14,6 +14,7 @@ from torch import Tensor
 from avatarbench.errors import DataError
 from avatarbench.gaussians.cloud import Cloud
 from avatarbench.gaussians.render import rasterise, render
+from avatarbench.gaussians.rigged import face_frames, to_world
 from avatarbench.method import Camera
 from tests.oracles.splats import reference, scene
 
@@ -190,3 +191,24 @@ def test_harmonics_of_a_gaussian_at_the_cameras_own_place_have_finite_gradients(
     render(cloud, [camera]).image.sum().backward()
     assert means.grad is not None
     assert torch.isfinite(means.grad).all()
+
+
+@pytest.mark.parametrize(
+    "corners",
+    [
+        pytest.param([[0.0, 0, 0], [0, 0, 0], [0, 0, 0]], id="a point"),
+        pytest.param([[0.0, 0, 0], [0.1, 0, 0], [0.2, 0, 0]], id="a line"),
+        pytest.param([[0.0, 0, 0], [0, 0, 0], [0, 0.1, 0]], id="no first edge"),
+    ],
+)
+def test_a_gaussian_on_a_triangle_without_area_renders_with_finite_gradients(corners: list[list[float]]) -> None:
+    inputs = _inputs(1)
+    vertices = torch.tensor(corners, requires_grad=True)
+    local = Cloud(*(inputs[name] for name in NAMES[:5]), torch.tensor([0]))
+    moved = to_world(local, face_frames(vertices, torch.tensor([[0, 1, 2]])).of(torch.tensor([0])))
+    camera = Camera(np.asarray(inputs["intrinsics"][0], np.float64), np.asarray(inputs["views"][0]), WIDTH, HEIGHT)
+    image = render(moved, [camera]).image
+    image.sum().backward()
+    assert vertices.grad is not None
+    assert torch.isfinite(image).all()
+    assert torch.isfinite(vertices.grad).all()
