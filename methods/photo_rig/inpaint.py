@@ -17,8 +17,8 @@ Floats = NDArray[np.float32]
 
 STIFF = 0.02
 """Weight of a link between neighbours against a vertex whose colour is known."""
-MOUTH = (0.24, 0.09, 0.09)  # a mouth's inside, in its own shade
-TONGUE_COLOUR = (0.62, 0.33, 0.32)
+MOUTH = (0.16, 0.06, 0.06)  # a mouth's inside, in its own shade
+TONGUE_COLOUR = (0.42, 0.19, 0.18)
 SCLERA_QUANTILE = 0.8
 
 

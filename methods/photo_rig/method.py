@@ -33,7 +33,7 @@ class PhotoRig:
     ``refinements``: how often the colours are corrected by what the rendering still misses of the photograph.
     """
 
-    def __init__(self, refinements: int = 3) -> None:
+    def __init__(self, refinements: int = 12) -> None:
         self.refinements = refinements
 
     def build(self, portrait: Portrait) -> RiggedPhoto:

@@ -16,7 +16,7 @@ from avatarbench.method import Camera
 from .projection import drawn
 
 LEAST_SEEN = 0.15  # pixels: what is seen less than that hardly moves
-REACH = 0.15
+REACH = 0.3
 """How far a colour may go from its sample: what is still missing then is an edge's place, and not a colour."""
 
 

@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from avatarbench.gaussians.cloud import Cloud
+from avatarbench.gaussians.rigged import face_frames, to_local, to_world
 from avatarbench.method import Camera
 from avatarbench.tracking.anny_fit import AnnyFit
 
@@ -23,7 +24,7 @@ from .projection import drawn, project, sample
 
 Floats = NDArray[np.float32]
 
-FINE, COARSE = 1.1, 3.0
+FINE, COARSE = 1.25, 3.5
 """Spacing of the discs in pixels of the portrait, where it sees the surface and where it does not."""
 MOST = 60_000
 OPACITY = 0.99
@@ -47,12 +48,20 @@ class Surface:
 
 
 def discs_of(fit: AnnyFit, anatomy: Anatomy) -> Surface:
-    """The posed head's discs, black and not trusted."""
-    vertices, faces = torch.from_numpy(fit.vertices()), anatomy.rig.faces
+    """The posed head's discs, black and not trusted.
+
+    They have the size and shape that covers the face at rest: what a smile has pressed together would else tear open
+    when it ends.
+    """
+    vertices, faces, shape = torch.from_numpy(fit.vertices()), anatomy.rig.faces, torch.from_numpy(fit.shape)
+    rest = anatomy.rig.rest(shape[None], shape.new_zeros(1, 0))[0][0]
     cells = cut(_parts(vertices[faces], fit.camera))
-    means, quaternions, scales = discs(cells.triangles(vertices, faces))
+    means, quaternions, scales = discs(cells.triangles(rest, faces))
     opacities, black = torch.full((len(means),), OPACITY), torch.zeros(len(means), 3)
-    return Surface(cells, Cloud(means, quaternions, scales, opacities, black, cells.faces), torch.zeros(len(means)))
+    calm = Cloud(means, quaternions, scales, opacities, black, cells.faces)
+    local = to_local(calm, face_frames(rest, faces).of(cells.faces))
+    posed = to_world(local, face_frames(vertices, faces), cells.faces)
+    return Surface(cells, replace(posed, means=cells.points(vertices, faces)), torch.zeros(len(means)))
 
 
 def coloured(bare: Surface, fit: AnnyFit, anatomy: Anatomy, layers: Layers, alpha: Floats) -> Surface:

@@ -23,7 +23,8 @@ Mask = NDArray[np.bool_]
 SOLID = 0.5  # alpha of the head above which a pixel is the head's, and share of the person
 FAINT = 0.1  # share of the person below which a pixel is nothing but background
 BEYOND = 0.25
-"""Of the picture's height: how far the sheet goes on beyond its sides and bottom."""
+"""Of the picture's height: how far the sheet goes on beyond the picture."""
+SLOPE = 0.5  # of shoulders beyond the picture's sides
 HAIR, LAYERS = 0.05, 4
 """Metres that hair is thick, and layers that fill it behind the first."""
 FORE = 0.4
@@ -36,27 +37,29 @@ JAW = -0.02
 """Height over the head joint, metres, under which the sheet goes back from the jaw's outline to the neck."""
 TORSO_WIDTH, TORSO_DEPTH, TORSO_BACK = 0.27, 0.09, 0.04
 """Half axes of the cylinder on which shoulders stand, and how far its middle is behind the head joint, metres."""
+CLOSE = 0.8  # following above which a pixel of an unmasked surround gets a Gaussian of its own
 FREE = 0.35
-"""Share of the way to the picture's border up to which a surround that nobody masked follows the head wholly."""
+"""Share of the way to the sheet's border up to which a surround that nobody masked follows the head wholly."""
 
 
 def build(layers: Layers, alpha: Floats, depth: Floats, joint: Tensor, camera: Camera, step: int) -> Surround:
     """``alpha``, ``depth`` (H, W): the head alone as ``camera`` sees it; ``joint`` (3,): where its joint stands;
     ``step``: pixels between Gaussians.
 
-    Where the person's outline is known, hair is inflated and the sheet goes on beyond the picture's sides and bottom,
-    for cameras that stand elsewhere; where it is not, the background bends with the head, less and less towards the
-    border.
+    The sheet goes on beyond the picture, for cameras and heads that move. Where the person's outline is known, hair is
+    inflated; where it is not, the background bends with the head, less and less towards the sheet's border.
     """
     known = layers.share is not None and layers.sure is not None
-    beyond = round(BEYOND * len(alpha)) if known else 0
+    beyond = round(BEYOND * len(alpha))
     image, alpha, depth = (_wider(picture, beyond) for picture in (layers.person, alpha, depth))
     height, width = alpha.shape
-    share, sure = (np.ones_like(alpha) if v is None else _wider(v, beyond) for v in (layers.share, layers.sure))
+    share, sure = (np.ones_like(alpha) if v is None else _wider_person(v, beyond) for v in (layers.share, layers.sure))
     head = alpha > SOLID
     seen = ~head & (share > FAINT)
+    inside = np.zeros_like(head)
+    inside[beyond : height - beyond, beyond : width - beyond] = True
 
-    pixels = _centres(height, width, beyond)
+    pixels, fading = _centres(height, width, beyond), _fading(head)
     at, above = _depth(head, depth, pixels, joint, camera)
     # Beneath the head the sheet goes on behind the face, as what is around it does.
     filled = pull_push(np.concatenate([image, at[..., None]], -1), seen.astype(np.float32))
@@ -64,16 +67,16 @@ def build(layers: Layers, alpha: Floats, depth: Floats, joint: Tensor, camera: C
         depth=np.where(head, np.maximum(filled[..., 3], depth + BEHIND), at),
         colour=np.where(head[..., None], filled[..., :3], image),
         share=share,
-        follow=above if known else above * _fading(head),
-        trust=sure * (cv2.dilate(head.astype(np.uint8), _disc(3)) == 0),
+        follow=above if known else above * fading,
+        trust=sure * inside * (cv2.dilate(head.astype(np.uint8), _disc(7)) == 0),
         hidden=head,
         pixels=pixels,
         camera=camera,
     )
     if not known:
-        return joined([sheet.layer(seen, step), sheet.layer(head, 2 * step)])
-    inside = np.zeros_like(head)
-    inside[: height - beyond, beyond : width - beyond] = True
+        close = seen & inside & (fading > CLOSE)
+        rest = [sheet.layer(inside & ~close, 2 * step), sheet.layer(~inside, 4 * step)]
+        return joined([sheet.layer(close, step), *rest])
     person = share > SOLID
     # Slivers are where the fit and the outline disagree, and not hair.
     hair = cv2.morphologyEx((seen & person).astype(np.uint8), cv2.MORPH_OPEN, _disc(SLIVER * height))
@@ -115,7 +118,7 @@ def _thickness(person: Mask, metres: Floats) -> Floats:
 
 
 def _fading(head: Mask) -> Floats:
-    """(H, W) from 1 beside the head to 0 at the picture's border."""
+    """(H, W) from 1 beside the head to 0 at the border."""
     height, width = head.shape
     off = distance_transform_edt(~head)
     y, x = np.mgrid[:height, :width]
@@ -125,15 +128,27 @@ def _fading(head: Mask) -> Floats:
 
 
 def _wider(picture: Floats, by: int) -> Floats:
-    """With ``by`` more pixels left and right, each the nearest pixel's, and below, mirrored."""
+    """With ``by`` more pixels on every side, each the nearest pixel's, but mirrored below."""
     rest = ((0, 0),) * (picture.ndim - 2)
-    return np.pad(np.pad(picture, ((0, 0), (by, by), *rest), mode="edge"), ((0, by), (0, 0), *rest), mode="symmetric")
+    around = np.pad(picture, ((by, 0), (by, by), *rest), mode="edge")
+    return np.pad(around, ((0, by), (0, 0), *rest), mode="symmetric")
+
+
+def _wider_person(share: Floats, by: int) -> Floats:
+    """The same of a person's ``share`` (H, W): what is cut at the bottom goes on, at the sides it slopes down."""
+    found = np.pad(share, by, mode="edge")
+    for k in range(by):
+        lower = round(SLOPE * (k + 1))
+        for column, border in ((by - 1 - k, by), (len(found[0]) - by + k, len(found[0]) - by - 1)):
+            found[:, column] = 0
+            found[lower:, column] = found[: len(found) - lower, border]
+    return found
 
 
 def _centres(height: int, width: int, beyond: int) -> Tensor:
     """(H, W, 2): where the centres of a widened picture's pixels are in the picture."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    return torch.from_numpy(np.stack([x - beyond + 0.5, y + 0.5], -1))
+    return torch.from_numpy(np.stack([x - beyond + 0.5, y - beyond + 0.5], -1))
 
 
 def _core(head: Mask) -> Mask:
