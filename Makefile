@@ -18,7 +18,7 @@ $(BIN)/.ready: pyproject.toml requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $@
 
-demo: setup ## three methods on the embedded protocols: 3 people, 8 driver frames each, one table
+demo: setup ## four methods on the embedded protocols: 3 people, 8 driver frames each, one table
 	$(BIN)/avatarbench run $(METHODS) $(OPENHEADS) -p portrait-cross --sources 3 --limit 8 --skip-missing
 
 demo-full: setup ## the same on every person and frame
