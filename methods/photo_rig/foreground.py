@@ -46,11 +46,16 @@ def separate(portrait: Portrait, head: Floats) -> Layers:
 
 
 def _share(portrait: Portrait, image: Floats) -> Floats | None:
-    """(H, W): the portrait's mask; without one, what is not white where the upper half of the border is."""
+    """(H, W): the portrait's mask; without one, where the upper half of the border is white, what no white connects
+    with it: a highlight in the face is the person's."""
     if portrait.mask is not None:
         return np.asarray(portrait.mask, np.float32)
     half = len(image) // 2
     border = np.concatenate([image[0], image[:half, 0], image[:half, -1]])
     if (border.min(axis=1) >= WHITE).mean() < MOST_BORDER:
         return None
-    return np.clip((1 - image.min(axis=2)) / (2 * (1 - WHITE)), 0, 1).astype(np.float32)
+    share = np.clip((1 - image.min(axis=2)) / (2 * (1 - WHITE)), 0, 1).astype(np.float32)
+    _, parts = cv2.connectedComponents((share < 1).astype(np.uint8), connectivity=4)
+    outside = np.concatenate([parts[0], parts[:half, 0], parts[:half, -1]])
+    share[~np.isin(parts, outside[outside > 0])] = 1
+    return share

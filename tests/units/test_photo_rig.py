@@ -267,6 +267,17 @@ def test_a_white_ground_is_told_from_a_person_and_any_other_is_not() -> None:
     assert separate(Portrait("p", 255 - image), np.zeros((40, 40), np.float32)).share is None
 
 
+def test_white_inside_the_person_is_the_persons() -> None:
+    image = np.full((40, 40, 3), 255, np.uint8)
+    image[10:, 8:32] = (120, 90, 60)
+    image[15:18, 15:18] = 255  # a highlight
+    image[30:, 18:22] = 255  # a shirt, cut by the lower border
+    share = separate(Portrait("p", image), np.zeros((40, 40), np.float32)).share
+    assert share is not None
+    assert (share[10:, 8:32] == 1).all()
+    assert (share[:10] == 0).all()
+
+
 def test_the_head_is_an_avatar_file_of_the_shared_form(tmp_path: Path) -> None:
     head = avatar().head
     assert avatar().info == {"gaussians": len(head.cloud)}
