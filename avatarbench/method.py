@@ -152,7 +152,10 @@ class Motion:
 class Avatar(Protocol):
     """What :meth:`Method.build` returns.
 
-    It may also have ``info``, a mapping of names to numbers; ``info["gaussians"]`` is shown in tables.
+    It may also have ``info``, a mapping of names to numbers; ``info["gaussians"]`` is shown in tables; and
+    ``save(path: Path) -> None``, which writes the avatar as one file at ``path``, whatever that ends in: a run keeps it
+    as ``avatars/METHOD/SOURCE.avatar``, and ``avatarbench view`` drives it where it is a
+    :class:`avatarbench.gaussians.head.GaussianHead`'s. An exception there costs no frame and is noted.
     """
 
     def render(self, motion: Motion) -> NDArray[np.generic]:

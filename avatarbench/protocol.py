@@ -91,6 +91,11 @@ class FrameRef:
     index: int
     digest: str
 
+    @property
+    def name(self) -> str:
+        """Of a source, in sample ids and avatar files."""
+        return self.sequence if self.index == 0 else f"{self.sequence}@{self.index:06d}"
+
 
 @dataclass(frozen=True)
 class Pair:

@@ -47,10 +47,9 @@ def make_manifest(spec: ProtocolSpec, config: RunConfig, datasets: Datasets) -> 
     for source in sources:
         if config.sources.limit is not None and len({p.source for p in pairs}) == config.sources.limit:
             break
-        name = source.sequence if source.index == 0 else f"{source.sequence}@{source.index:06d}"
         allowed = [d for d in driving if _may_drive(spec, source, d, datasets)]
         pairs += [
-            Pair(f"{name}/{d.sequence}/{d.index:06d}", source, d, _target(spec, source, d, datasets))
+            Pair(f"{source.name}/{d.sequence}/{d.index:06d}", source, d, _target(spec, source, d, datasets))
             for d in _share(allowed, a_sequence, config.frames.limit)
         ]
     if not pairs:

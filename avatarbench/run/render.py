@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from avatarbench import registry
 from avatarbench.datasets.images import read_image, write_png
 from avatarbench.errors import DataError, Unscorable, reason_of
+from avatarbench.files import writing
 from avatarbench.method import Avatar, Method, MethodSpec, Motion, Portrait
 from avatarbench.metrics.features import image_digest
 from avatarbench.protocol import FrameRef, Pair
@@ -29,6 +30,9 @@ from avatarbench.run.memory import PeakMemory
 METHOD_ERRORS = (Exception, SystemExit)
 """A method is anybody's code: whatever it raises is recorded, and the other methods run. Command-line parsers in
 research code raise SystemExit."""
+
+AVATARS = "avatars"
+"""The folder, in a run's, of the avatars that can be saved."""
 
 
 @dataclass
@@ -48,6 +52,10 @@ class Rendered:
 
 def prediction_path(folder: Path, method: str, sample: str) -> Path:
     return folder / "predictions" / method.replace("/", "__") / f"{sample}.png"
+
+
+def avatar_path(folder: Path, method: str, source: FrameRef) -> Path:
+    return folder / AVATARS / method.replace("/", "__") / f"{source.name}.avatar"
 
 
 def replay(journal: Journal, folder: Path) -> defaultdict[str, Rendered]:
@@ -112,6 +120,7 @@ class Renderer:
                     continue
                 self._journal.write("avatar", method=self._spec.id, source=portrait.id, memory_mib=peak.mib, **build)
                 self._state.builds[portrait.id] = build
+                self._keep(avatar, source)
                 for pair in group:
                     self._frame(avatar, pair, portrait.image.shape, seed, peak)
                     advance()
@@ -173,6 +182,17 @@ class Renderer:
         avatar = method.build(portrait)
         seconds = time.perf_counter() - start
         return avatar, {"seconds": seconds, "info": {k: float(v) for k, v in getattr(avatar, "info", {}).items()}}
+
+    def _keep(self, avatar: Avatar, source: FrameRef) -> None:
+        """The avatar as a file, once, where it can be saved. One that fails to costs no frame, and a note says so."""
+        path = avatar_path(self._folder, self._spec.id, source)
+        if not hasattr(avatar, "save") or path.is_file():
+            return
+        try:
+            with writing(path) as temporary:
+                avatar.save(temporary)
+        except METHOD_ERRORS as error:
+            self._inputs.note(f"{self._spec.id}: the avatar of '{source.name}' was not saved: {reason_of(error)}")
 
     def _fail(self, pairs: Sequence[Pair], reason: str, advance: Callable[[], None] = lambda: None) -> None:
         for pair in pairs:

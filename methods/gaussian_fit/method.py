@@ -53,6 +53,7 @@ class FittedHead:
             raise DataError(f"gaussian-fit is driven through Anny, and this avatar is bound to '{head.rig.name}'.")
         self.head = head
         self.info = {"gaussians": len(head.cloud)}
+        self.save = head.save
 
     def render(self, motion: Motion) -> NDArray[np.float32]:
         """(H, W, 3) float32 in [0, 1] on white, seen by the motion's camera.

@@ -69,6 +69,7 @@ class RiggedPhoto:
         self.follow = follow
         self.fit = fit
         self.info = {"gaussians": float(len(cloud))}
+        self.save = self.head.save
         self._still = cloud.means
         self._background = layers.background
 
