@@ -130,7 +130,7 @@ def make_test_split(
         settle(out, fixed, scenes)
         total = sum(len(part.views) for one in parts.values() for part in one)
         jobs = list(_jobs(out, split, parts))
-        done = total - len(jobs)
+        done = total - sum(len(job.shots) for job in jobs)
         progress(done, total)
 
         def then(job: Job, rendered: int) -> Iterable[Job]:
@@ -143,7 +143,7 @@ def make_test_split(
         return total_bytes(out)
 
 
-def _jobs(out: Path, split: Plan, parts: dict[int, list[Part]]) -> Iterator[Job]:
+def _jobs(out: Path, split: Plan, parts: dict[int, list[Part]]) -> Iterator[Moment]:
     """Person by person, so that a worker prepares each one once. Writes what needs no rendering on the way, and removes
     what a killed process left of any file."""
     cameras = rig_cameras(split.size)

@@ -13,6 +13,7 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
+from avatarbench.datasets.nersemble import NersembleDataset
 from avatarbench.datasets.video import Video
 from avatarbench.errors import DataError, UsageError
 from avatarbench.metrics.face import NO_FACE
@@ -21,9 +22,11 @@ from avatarbench.openheads.cameras import FRONTAL, SERIALS, target_cameras
 from avatarbench.openheads.generate import SAMPLES_STEP, Request, generate, number_of
 from avatarbench.openheads.layout import Take, total_bytes
 from avatarbench.openheads.split import SplitPlan, make_test_split
+from avatarbench.openheads.views import ViewsPlan
 from avatarbench.openheads.worker import Moment, Reel
 from avatarbench.tracking.landmarks import track_frames
 from avatarbench.tracking.track_file import load_track
+from avatarbench.tracking.truth import read_truth
 from tests.e2e.media import moving_face
 from tests.units.openheads_fake import Inline, PaintingStudio
 
@@ -138,6 +141,25 @@ def test_leftovers_in_the_test_split_go_and_do_not_count(tmp_path: Path, inline:
     next(f for f in files if f.suffix == ".webp").unlink()  # one picture is rendered again, the others are done
     assert make_test_split(tmp_path, 1, split=plan) == size
     assert contents(tmp_path) == whole
+
+
+def test_views_show_a_moment_from_every_camera_and_the_bar_ends_at_the_total(tmp_path: Path, inline: Inline) -> None:
+    few = {"EXP-1-head": (0, 2)}
+    plan = ViewsPlan((501,), 24, 4, few, {"EXP-5-mouth": (1,)}, (FRONTAL, "222200042"), ("222200048",))
+    told: list[tuple[int, int]] = []
+    make_test_split(tmp_path, 1, lambda *done: told.append(done), plan)
+    assert told[0] == (0, 8) and told[-1] == (
+        8,
+        8,
+    )  # 2 moments from 3 cameras, 1 held out from the frontal and that one
+    data = NersembleDataset(tmp_path)
+    assert data.length("501_EXP-1-head_222200042") == 2
+    assert data.length("501_EXP-5-mouth_222200048") == 1
+    assert read_truth(tmp_path / "501" / "sequences" / "EXP-1-head" / "truth.npz").frames.tolist() == [0, 2]
+    next(tmp_path.rglob("cam_222200042/frame_00002.webp")).unlink()
+    told.clear()
+    make_test_split(tmp_path, 1, lambda *done: told.append(done), plan)
+    assert told == [(7, 8), (8, 8)]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".mp4"])
