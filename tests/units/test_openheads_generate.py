@@ -148,10 +148,8 @@ def test_views_show_a_moment_from_every_camera_and_the_bar_ends_at_the_total(tmp
     plan = ViewsPlan((501,), 24, 4, few, {"EXP-5-mouth": (1,)}, (FRONTAL, "222200042"), ("222200048",))
     told: list[tuple[int, int]] = []
     make_test_split(tmp_path, 1, lambda *done: told.append(done), plan)
-    assert told[0] == (0, 8) and told[-1] == (
-        8,
-        8,
-    )  # 2 moments from 3 cameras, 1 held out from the frontal and that one
+    assert told[0] == (0, 8)  # 2 moments from 3 cameras, and 1 from the frontal and the held-out one
+    assert told[-1] == (8, 8)
     data = NersembleDataset(tmp_path)
     assert data.length("501_EXP-1-head_222200042") == 2
     assert data.length("501_EXP-5-mouth_222200048") == 1
