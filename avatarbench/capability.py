@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
-from avatarbench.method import MethodSpec
+from avatarbench.method import MethodSpec, Need
 from avatarbench.protocol import ProtocolSpec
 
 
@@ -18,7 +19,11 @@ def obstacle(method: MethodSpec, protocol: ProtocolSpec) -> str | None:
     return f"needs {', '.join(lacks)}" if lacks else None
 
 
-def granted(method: MethodSpec, protocol: ProtocolSpec) -> MethodSpec:
-    """``method`` with those of its wants among its needs that ``protocol`` provides: what a run fills in for it."""
-    wants = tuple(want for want in method.wants if want in protocol.provides and want not in method.needs)
-    return replace(method, needs=(*method.needs, *wants), wants=())
+def granted(method: MethodSpec, protocol: ProtocolSpec, absent: Collection[Need] = ()) -> MethodSpec:
+    """``method`` with ``needs`` all that a run fills in for it, and ``wants`` those of them that it could do without.
+
+    A want is granted where ``protocol`` provides it and the run's data has it: ``absent`` is what that data lacks.
+    """
+    there = set(protocol.provides) - {*method.needs, *absent}
+    wants = tuple(want for want in method.wants if want in there)
+    return replace(method, needs=(*method.needs, *wants), wants=wants)

@@ -6,7 +6,9 @@ Import-light on purpose: listing methods imports neither torch nor numpy.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
+
+from avatarbench.errors import AvatarbenchError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +24,9 @@ Need = Literal["image", "mediapipe", "flame", "camera", "target", "views"]
 """What a method reads of a motion or a portrait. ``target`` is the true frame, which only protocols with truth have;
 ``views`` are further pictures of the source person (:class:`Views`), which no one-shot method may see."""
 
+Want = Literal["mediapipe", "flame", "camera"]
+"""What a method may read where it is there, and do without where it is not."""
+
 Role = Literal["method", "bound"]
 """A ``bound`` is shown in tables and never ranked: a floor, a ceiling, or a reference that needs ``views``."""
 
@@ -32,7 +37,8 @@ class MethodSpec:
 
     ``factory`` is ``"package.module:Class"``; the class is called with the method's options as keywords and returns a
     :class:`Method`. A protocol that lacks one of ``needs`` cannot be run; ``wants`` are filled in where the protocol
-    provides them. ``tracker`` names the detector that drives it, so that a table can say when the judge is the same.
+    provides them and the run's data has them. Only a ``bound`` may need ``target`` or ``views``: AvatarbenchError
+    otherwise. ``tracker`` names the detector that drives it, so that a table can say when the judge is the same.
     """
 
     id: str
@@ -48,11 +54,23 @@ class MethodSpec:
     environment: str = "inprocess"
     assets: tuple[str, ...] = ()
     needs: tuple[Need, ...] = ("image",)
-    wants: tuple[Need, ...] = ()
+    wants: tuple[Want, ...] = ()
     tracker: str | None = None
     trained_on: tuple[str, ...] = ()
     role: Role = "method"
     notes: str = ""
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.wants) - set(get_args(Want)):
+            raise AvatarbenchError(
+                f"the method '{self.id}' wants {', '.join(sorted(unknown))}: a want is one of "
+                f"{', '.join(get_args(Want))}; make everything else a need."
+            )
+        if self.role != "bound" and (seen := {"target", "views"} & set(self.needs)):
+            raise AvatarbenchError(
+                f"the method '{self.id}' needs {', '.join(sorted(seen))}, which no ranked method may see: give it the "
+                "role 'bound', or do without."
+            )
 
 
 @dataclass(frozen=True)
@@ -168,7 +186,11 @@ class Avatar(Protocol):
 
 
 class Method(Protocol):
-    """A head-avatar method. Constructed once a run, from ``MethodSpec.factory``."""
+    """A head-avatar method. Constructed once a run, from ``MethodSpec.factory``.
+
+    One that needs ``views`` may also have a static ``lacking(people: Sequence[Views]) -> Sequence[str]``, asked before
+    any work: why :meth:`build` could not work from their views, a line each; nothing where it can.
+    """
 
     def build(self, portrait: Portrait) -> Avatar:
         """One avatar from one portrait. An exception costs every frame of this portrait and is recorded."""

@@ -6,10 +6,11 @@ from dataclasses import asdict
 from typing import Any
 
 from avatarbench import assets, registry
+from avatarbench.capability import granted
 from avatarbench.method import MethodSpec
 from avatarbench.metric import MetricSpec
 from avatarbench.protocol import Manifest, ProtocolSpec
-from avatarbench.run.preflight import Preflight
+from avatarbench.run.preflight import TRACKER, Preflight
 from avatarbench.run.record import MethodRecord, MetricRecord, ProtocolRecord
 
 
@@ -27,6 +28,8 @@ def describe_protocol(spec: ProtocolSpec, manifest: Manifest) -> ProtocolRecord:
 
 
 def describe_method(spec: MethodSpec, options: dict[str, Any], found: Preflight) -> MethodRecord:
+    reads = granted(spec, found.protocol, found.absent).needs
+    drivers = {spec.tracker, TRACKER if "mediapipe" in reads else None} - {None}
     families = {registry.dataset(name).family or name for name in found.protocol.datasets}
     return MethodRecord(
         id=spec.id,
@@ -35,7 +38,8 @@ def describe_method(spec: MethodSpec, options: dict[str, Any], found: Preflight)
         spec=asdict(spec),
         options=options,
         unavailable=found.without_methods.get(spec.id),
-        tracker_is_judge=[m.id for m in found.runnable_metrics if spec.tracker and m.judge == spec.tracker],
+        reads=list(reads),
+        tracker_is_judge=[m.id for m in found.runnable_metrics if m.judge in drivers],
         in_domain=bool(families & set(spec.trained_on)),
     )
 

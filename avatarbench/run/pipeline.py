@@ -25,6 +25,7 @@ from avatarbench.run.environment import describe_environment
 from avatarbench.run.inputs import Inputs
 from avatarbench.run.journal import Journal
 from avatarbench.run.plan import held_out
+from avatarbench.run.preflight import Preflight
 from avatarbench.run.prepare import Prepared
 from avatarbench.run.progress import progress_bar
 from avatarbench.run.record import MethodRecord, Result, RunRecord, write_samples
@@ -72,6 +73,7 @@ def _stages(prepared: Prepared, folder: Path, record: RunRecord, stack: ExitStac
     held = held_out(found.protocol, manifest, config, found.datasets)
     inputs = Inputs(found.datasets, manifest.image, engine, journal, held)
     _note_other_code(record, inputs)
+    _note_absent(found, inputs)
     state = replay(journal, folder)
     methods = [m.id for m in found.runnable_methods]
     scene = Scene(found.protocol, manifest, inputs, prepared.references, state, folder)
@@ -79,7 +81,7 @@ def _stages(prepared: Prepared, folder: Path, record: RunRecord, stack: ExitStac
     with progress_bar() as progress, _timed(record, "render"):
         for spec in found.runnable_methods:
             task = progress.add_task(f"render {spec.id}", total=len(manifest.pairs), completed=len(state[spec.id].done))
-            reader = granted(spec, found.protocol)
+            reader = granted(spec, found.protocol, found.absent)
             renderer = Renderer(reader, config.method.get(spec.id, {}), inputs, state[spec.id], journal, folder)
             renderer.render(manifest.pairs, config.seed, lambda task=task: progress.advance(task))  # type: ignore[misc]
     for method in record.methods:
@@ -156,6 +158,13 @@ def _note_other_code(record: RunRecord, inputs: Inputs) -> None:
     for name, version in now.packages.items():
         if then.packages.get(name) != version:
             inputs.note(f"resumed with {name} {version}, begun with {then.packages.get(name)}")
+
+
+def _note_absent(found: Preflight, inputs: Inputs) -> None:
+    """A method that goes without what it wants, because this run's data lacks it, says so."""
+    for method in found.runnable_methods:
+        for want in (w for w in method.wants if w in found.absent):
+            inputs.note(f"{method.id} is given no {want}: {found.absent[want]}")
 
 
 def _fill_method(method: MethodRecord, state: Rendered) -> None:

@@ -61,10 +61,12 @@ def make_manifest(spec: ProtocolSpec, config: RunConfig, datasets: Datasets) -> 
 
 
 def held_out(spec: ProtocolSpec, manifest: Manifest, config: RunConfig, datasets: Datasets) -> list[str]:
-    """Sequences of the sources' dataset that nothing may be learnt from: all that the protocol takes drivers from,
-    whether this run's limits leave any of their frames or not, and those of the true frames."""
-    drivers = _changed(spec.drivers, config.frames.sequences)
-    names = set(_matching(drivers, datasets)) if drivers.dataset == spec.sources.dataset else set()
+    """Sequences of the sources' dataset that nothing may be learnt from: all that the protocol takes drivers or the
+    reference set from, whether this run's limits leave any of their frames or not, and those of the true frames."""
+    taken = [_changed(spec.drivers, config.frames.sequences)]
+    if spec.reference == "identity":
+        taken.append(spec.references or _changed(spec.sources, config.sources.sequences))
+    names = {name for s in taken if s.dataset == spec.sources.dataset for name in _matching(s, datasets)}
     names |= {p.target.sequence for p in manifest.pairs if p.target and p.target.dataset == spec.sources.dataset}
     return sorted(names)
 

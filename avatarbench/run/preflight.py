@@ -10,12 +10,13 @@ from typing import TypeVar
 
 from avatarbench import assets, registry
 from avatarbench.capability import granted, obstacle
-from avatarbench.dataset import Dataset, camera_of
+from avatarbench.dataset import Dataset, camera_of, views_of
 from avatarbench.errors import AvatarbenchError, DataError, PreflightError, UsageError
-from avatarbench.method import MethodSpec
+from avatarbench.method import MethodSpec, Need, Views
 from avatarbench.metric import MetricSpec
 from avatarbench.protocol import Manifest, ProtocolSpec
 from avatarbench.run.config import RunConfig
+from avatarbench.run.plan import held_out
 from avatarbench.run.progress import console
 
 T = TypeVar("T")
@@ -27,7 +28,8 @@ class Preflight:
     """What a run is made of, and what is wrong with it.
 
     ``fatal`` leaves nothing to do: no data, no tracker. ``optional`` may be skipped; ``without_methods`` and
-    ``without_metrics`` then say, by id and as short as a table's cell, why there is no value.
+    ``without_metrics`` then say, by id and as short as a table's cell, why there is no value. ``absent``: what the
+    protocol provides and the data of this run lacks, and why; no method gets it in any frame.
     """
 
     protocol: ProtocolSpec
@@ -36,6 +38,7 @@ class Preflight:
     datasets: dict[str, Dataset] = field(default_factory=dict)
     without_methods: dict[str, str] = field(default_factory=dict)
     without_metrics: dict[str, str] = field(default_factory=dict)
+    absent: dict[Need, str] = field(default_factory=dict)
     fatal: list[str] = field(default_factory=list)
     optional: list[str] = field(default_factory=list)
 
@@ -124,9 +127,9 @@ def check_set_sizes(found: Preflight, manifest: Manifest, references: int) -> No
 
 
 def check_cameras(found: Preflight, manifest: Manifest) -> None:
-    """A method that reads cameras needs one for every source and driver sequence of the run."""
-    needy = [m for m in found.runnable_methods if "camera" in granted(m, found.protocol).needs]
-    if not needy:
+    """Either every source and driver sequence of the run has a camera, or no method gets any: one that needs it is
+    left out, one that wants it does without."""
+    if not any("camera" in granted(m, found.protocol).needs for m in found.runnable_methods):
         return
     lacking: list[str] = []
     for dataset, sequence in dict.fromkeys(
@@ -137,10 +140,46 @@ def check_cameras(found: Preflight, manifest: Manifest) -> None:
                 lacking.append(f"'{sequence}' has no calibrated camera")
         except DataError as error:
             lacking.append(str(error))
-    for method in needy if lacking else ():
-        more = f" ({len(lacking)} sequences in all)" if len(lacking) > 1 else ""
-        found.optional.append(f"method '{method.id}' needs cameras: {lacking[0]}{more}")
-        found.without_methods[method.id] = "no camera"
+    if lacking:
+        found.absent["camera"] = _first_of(lacking, "sequences")
+        for method in found.runnable_methods:
+            if "camera" in method.needs:
+                found.optional.append(f"method '{method.id}' needs cameras: {found.absent['camera']}")
+                found.without_methods[method.id] = "no camera"
+
+
+def check_views(found: Preflight, manifest: Manifest, config: RunConfig) -> None:
+    """A method that needs views can work from those of every source person, and avatars that ship are there."""
+    needy = [m for m in found.runnable_methods if "views" in m.needs]
+    if not needy:
+        return
+    held = held_out(found.protocol, manifest, config, found.datasets)
+    people: list[Views] = []
+    lacking: list[str] = []
+    for dataset, sequence in dict.fromkeys((p.source.dataset, p.source.sequence) for p in manifest.pairs):
+        views = views_of(found.datasets[dataset], sequence, held)
+        if views is None:
+            lacking.append(f"dataset '{dataset}' has no further views of the person of '{sequence}'")
+        elif views.avatar is not None and not views.avatar.is_file():
+            lacking.append(
+                f"the avatar of person '{views.person}', which ships with the data, is not there (looked for "
+                f"{views.avatar}): install avatarbench again"
+            )
+        elif views not in people:
+            people.append(views)
+    for method in needy:
+        try:
+            ask = getattr(registry.load(method.factory), "lacking", None)
+        except AvatarbenchError as error:
+            found.fatal.append(str(error))
+            continue
+        if why := [*lacking, *(ask(people) if ask else ())]:
+            found.optional.append(f"method '{method.id}' needs views: {_first_of(why, 'people')}")
+            found.without_methods[method.id] = "no views"
+
+
+def _first_of(problems: list[str], what: str) -> str:
+    return problems[0] + (f" ({len(problems)} {what} in all)" if len(problems) > 1 else "")
 
 
 def _check_method(found: Preflight, method: MethodSpec, options: dict[str, object], missing: dict[str, str]) -> None:
@@ -149,7 +188,7 @@ def _check_method(found: Preflight, method: MethodSpec, options: dict[str, objec
         found.optional.append(f"method '{method.id}' cannot run on '{found.protocol.id}': {why}")
         found.without_methods[method.id] = why
         return
-    tracked = (TRACKER,) if "mediapipe" in method.needs else ()
+    tracked = (TRACKER,) if "mediapipe" in granted(method, found.protocol).needs else ()
     for asset in dict.fromkeys((*method.assets, *tracked)):
         if asset in missing:
             found.optional.append(f"method '{method.id}' lacks {missing[asset]}")

@@ -17,7 +17,7 @@ from avatarbench.run.describe import asset_hashes, describe_method, describe_met
 from avatarbench.run.environment import describe_environment
 from avatarbench.run.pinned import altered
 from avatarbench.run.plan import make_manifest, reference_set
-from avatarbench.run.preflight import Preflight, check, check_cameras, check_set_sizes, resolve
+from avatarbench.run.preflight import Preflight, check, check_cameras, check_set_sizes, check_views, resolve
 from avatarbench.run.record import RunRecord
 
 
@@ -47,6 +47,7 @@ def prepare(config: RunConfig) -> Prepared:
                     "a folder of yours."
                 )
             check_cameras(found, manifest)
+            check_views(found, manifest, config)
             check_set_sizes(found, manifest, len(references))
         except DataError as error:
             found.fatal.append(str(error))

@@ -57,6 +57,7 @@ class MethodRecord(Model):
     spec: dict[str, Any]
     options: dict[str, Any] = {}
     unavailable: str | None = Field(None, description="why the method did not run: a capability or an asset it lacks")
+    reads: list[str] = Field([], description="what the run filled in: its needs, and the wants that the data had")
     avatars: int = 0
     frames: int = 0
     failures: int = Field(0, description="frames or avatars that raised or broke the image contract")

@@ -20,7 +20,7 @@ from avatarbench import registry
 from avatarbench.datasets.images import read_image, write_png
 from avatarbench.errors import DataError, Unscorable, reason_of
 from avatarbench.files import writing
-from avatarbench.method import Avatar, Method, MethodSpec, Motion, Portrait
+from avatarbench.method import Avatar, FaceTrack, Method, MethodSpec, Motion, Portrait
 from avatarbench.metrics.features import image_digest
 from avatarbench.protocol import FrameRef, Pair
 from avatarbench.run.inputs import Inputs
@@ -84,7 +84,8 @@ def _intact(path: Path, digest: str) -> bool:
 
 
 class Renderer:
-    """Renders one method: what ``state`` lacks, recorded in ``state`` and the journal as it is done.
+    """Renders one method: what ``state`` lacks, recorded in ``state`` and the journal as it is done. ``spec`` is as
+    :func:`avatarbench.capability.granted` gives it: all of its ``needs`` are filled in.
 
     What the method raises costs its own frames; an input that cannot be read costs the frames that need it; anything
     else (a full disk, a missing file of ours) stops the run, which then resumes.
@@ -157,24 +158,27 @@ class Renderer:
             id=f"{source.sequence}/{source.index:06d}",
             image=image,
             mask=self._inputs.mask(source),
-            face=self._inputs.track(source) if "mediapipe" in needs else None,
+            face=self._face(source, "mediapipe" in self._spec.wants),
             camera=self._inputs.camera(source) if "camera" in needs else None,
             views=self._inputs.views(source) if "views" in needs else None,
         )
 
     def _motion(self, pair: Pair) -> Motion:
-        face = None
-        if "mediapipe" in self._spec.needs:
-            with suppress(Unscorable):  # what to do with a faceless driver is the method's to say
-                face = self._inputs.track(pair.driver)
         return Motion(
             id=pair.id,
             index=pair.driver.index,
             image=self._inputs.image(pair.driver).copy(),
-            face=face,
+            face=self._face(pair.driver, True),  # what to do with a faceless driver is the method's to say
             camera=self._inputs.camera(pair.driver) if "camera" in self._spec.needs else None,
             target=self._inputs.image(pair.target).copy() if "target" in self._spec.needs and pair.target else None,
         )
+
+    def _face(self, ref: FrameRef, dispensable: bool) -> FaceTrack | None:
+        if "mediapipe" not in self._spec.needs:
+            return None
+        with suppress(*((Unscorable,) if dispensable else ())):
+            return self._inputs.track(ref)
+        return None
 
     def _build(self, method: Method, portrait: Portrait, seed: int) -> tuple[Avatar, dict[str, Any]]:
         seed_everything(seed, self._spec.id, portrait.id)

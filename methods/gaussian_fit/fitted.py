@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from filelock import FileLock
@@ -29,7 +30,7 @@ def fitted(views: Views, config: FitConfig) -> GaussianHead:
     An interrupted fit goes on where it stopped. Raises DataError, saying what is left, where that is fewer than two
     cameras, and for data that cannot be fitted; UsageError for a device that is not here.
     """
-    learnt = _takes(views)
+    learnt = _takes(views, NersembleDataset(views.root))
     folder = cache_root() / "fits" / f"{views.person}-{_key(views, learnt, config)[:16]}"
     avatar = folder / "head.avatar"
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,6 +54,23 @@ def fitted(views: Views, config: FitConfig) -> GaussianHead:
         return head
 
 
+def unfit(people: Sequence[Views]) -> list[str]:
+    """Why :func:`fitted` could not fit these people, a line each, from what lies in their folders."""
+    readers = {root: NersembleDataset(root) for root in {views.root for views in people}}
+    found = []
+    for views in people:
+        try:
+            learnt = _takes(views, readers[views.root])
+        except DataError as error:
+            found.append(str(error))
+            continue
+        person = views.root / views.person
+        files = [person / "identity.json", *(person / "sequences" / take / "truth.npz" for take in learnt)]
+        if lacks := [path for path in files if not path.is_file()]:
+            found.append(f"{lacks[0]} is not there, and a fit learns from it: copy the person's whole folder")
+    return found
+
+
 def _fit(views: Views, config: FitConfig, folder: Path) -> Fit:
     """To its end, with a checkpoint in ``folder`` now and then. The folder's name says what of."""
     subject = OpenHeadsSubject(views.root, views.person, config.faces, config.size)
@@ -64,9 +82,8 @@ def _fit(views: Views, config: FitConfig, folder: Path) -> Fit:
     return fit
 
 
-def _takes(views: Views) -> dict[str, list[str]]:
+def _takes(views: Views, data: NersembleDataset) -> dict[str, list[str]]:
     """The recordings that may be learnt from, each with the names of its cameras' sequences."""
-    data = NersembleDataset(views.root)
     found: dict[str, list[str]] = {}
     for name in data.sequences():
         take = name.removeprefix(f"{views.person}_").rpartition("_")[0]

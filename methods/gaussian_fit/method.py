@@ -13,11 +13,11 @@ from avatarbench.errors import DataError, Unscorable
 from avatarbench.fitting.config import load_preset
 from avatarbench.gaussians.head import GaussianHead, load_head
 from avatarbench.gaussians.render import render
-from avatarbench.method import Motion, Portrait
+from avatarbench.method import Motion, Portrait, Views
 from avatarbench.tracking.anny_fit import fit_pose
 from avatarbench.tracking.face_model import FaceModel, known_face
 
-from .fitted import fitted
+from .fitted import fitted, unfit
 
 
 class GaussianFit:
@@ -30,18 +30,18 @@ class GaussianFit:
     def __init__(self, preset: str = "mini", overrides: Sequence[str] = ()) -> None:
         self._config = load_preset(preset, overrides)
 
+    @staticmethod
+    def lacking(people: Sequence[Views]) -> list[str]:
+        """Why those of ``people`` that have no avatar could not be fitted, a line each."""
+        return unfit([views for views in people if views.avatar is None])
+
     def build(self, portrait: Portrait) -> FittedHead:
-        """Raises DataError where the avatar that ships is missing or damaged, and where there is nothing to fit on."""
+        """Raises DataError for an avatar that ships and cannot be loaded, and where there is nothing to fit on."""
         views = portrait.views
         if views is None:
             raise DataError(f"the portrait '{portrait.id}' says nothing of its person's views.")
         if views.avatar is None:
             return FittedHead(fitted(views, self._config))
-        if not views.avatar.is_file():
-            raise DataError(
-                f"this installation lacks the avatar of person '{views.person}' (looked for {views.avatar}): install "
-                "avatarbench again."
-            )
         return FittedHead(load_head(views.avatar))
 
 

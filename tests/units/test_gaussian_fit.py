@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +25,7 @@ from avatarbench.fitting.config import FitConfig
 from avatarbench.fitting.fit import Fit
 from avatarbench.fitting.openheads import OpenHeadsSubject
 from avatarbench.gaussians.cloud import Cloud
-from avatarbench.gaussians.head import GaussianHead
+from avatarbench.gaussians.head import GaussianHead, load_head
 from avatarbench.gaussians.render import render
 from avatarbench.heads.anny import load_anny
 from avatarbench.heads.decimate import decimate
@@ -39,12 +40,15 @@ from avatarbench.metrics.face import ARKIT_NAMES
 from avatarbench.openheads import fits
 from avatarbench.openheads.identity import draw
 from avatarbench.openheads.layout import write_json, write_truth
+from avatarbench.openheads.split import NUMBERS
 from avatarbench.openheads.state import HeadState
+from avatarbench.openheads.views import CAMERAS, MOMENTS
 from avatarbench.protocol import FrameRef, ImageContract
 from avatarbench.run.config import FramesConfig, RunConfig
 from avatarbench.run.inputs import Inputs
 from avatarbench.run.journal import Journal
 from avatarbench.run.plan import held_out, make_manifest
+from avatarbench.run.preflight import Preflight, check_views
 from avatarbench.tracking.anny_fit import MEDIAPIPE, fit_pose, front_camera
 from avatarbench.tracking.correspondence import load_correspondence
 from avatarbench.tracking.face_model import HEAD, FaceModel, known_face
@@ -170,7 +174,7 @@ def test_avatars_that_ship_are_loaded_and_bad_ones_are_named(tmp_path: Path) -> 
     path = tmp_path / "501" / AVATAR
     portrait = Portrait("p", pictures(1)[0], views=Views("501", tmp_path, path, ("FREE",)))
     method = GaussianFit()
-    with pytest.raises(DataError, match=r"lacks the avatar of person '501' \(looked for .*head\.avatar\): install"):
+    with pytest.raises(DataError, match=r"501/fit/head\.avatar does not exist"):
         method.build(portrait)
     head().save(path)
     assert len(method.build(portrait).head.cloud) == len(head().cloud)
@@ -197,10 +201,15 @@ def test_it_runs_where_a_protocol_has_views_and_says_so_elsewhere() -> None:
     assert "views" in str(obstacle(spec, registry.protocol("clip-self")))
 
 
-def test_what_drives_or_is_true_is_held_out_whatever_the_limit(tmp_path: Path) -> None:
+def test_what_drives_is_true_or_is_referred_to_is_held_out_whatever_the_limit(tmp_path: Path) -> None:
     face = pictures(1, size=(32, 32))[0]
     data = {"openheads": NersembleDataset(write_split(tmp_path, {"501": face, "502": face, "509": face}))}
-    for name in ("openheads-self", "openheads-cross-gt"):
+    held = {
+        "openheads-self": ("FREE",),
+        "openheads-cross": ("FREE", "PORTRAIT"),  # its reference set
+        "openheads-cross-gt": ("FREE", "FREE-AS-509"),
+    }
+    for name, takes in held.items():
         found = {}
         for limit in (None, 1):
             spec = registry.protocol(name)
@@ -208,15 +217,49 @@ def test_what_drives_or_is_true_is_held_out_whatever_the_limit(tmp_path: Path) -
             names = held_out(spec, make_manifest(spec, config, data), config, data)
             found[limit] = data["openheads"].views(f"501_PORTRAIT_{FRONTAL}", names)
         assert found[1] == found[None]
-        assert found[1].held_out == (("FREE",) if name == "openheads-self" else ("FREE", "FREE-AS-509"))
+        assert found[1].held_out == takes
         assert (found[1].person, found[1].root, found[1].avatar) == ("501", tmp_path, None)
 
 
-def test_the_embedded_split_brings_avatars() -> None:
+def test_the_embedded_split_brings_avatars_of_the_moments_alone() -> None:
     data = openheads()
     assert isinstance(data, NersembleDataset)
-    views = data.views(f"501_PORTRAIT_{FRONTAL}", [f"509_FREE_{FRONTAL}"])
-    assert views == Views("501", data.root, data.root / "501" / AVATAR, ("FREE",))
+    learnt = {"moments": {take: list(frames) for take, frames in MOMENTS.items()}, "cameras": list(CAMERAS)}
+    for number in NUMBERS:
+        person = str(number)
+        views = data.views(f"{person}_PORTRAIT_{FRONTAL}", [f"509_FREE_{FRONTAL}"])
+        assert views == Views(person, data.root, data.root / person / AVATAR, ("FREE",))
+        assert views.avatar is not None
+        assert len(load_head(views.avatar).cloud) > 0
+        assert json.loads(views.avatar.with_name("fit.json").read_text())["learnt_from"] == learnt
+
+
+def test_people_without_an_avatar_or_enough_cameras_are_listed_before_any_work(tmp_path: Path) -> None:
+    face = pictures(1, size=(32, 32))[0]
+    root = write_split(tmp_path, {"501": face, "502": face})
+    protocol = registry.protocol("openheads-self")
+    config = RunConfig(methods=["any"], protocol=protocol.id)
+
+    def lacking(avatars: bool = False) -> str:
+        data = {"openheads": NersembleDataset(root, avatars=avatars)}
+        found = Preflight(protocol, [registry.method("gaussian-fit")], [], data)
+        check_views(found, make_manifest(protocol, config, data), config)
+        assert found.without_methods == ({"gaussian-fit": "no views"} if found.optional else {})
+        return "".join(found.optional)
+
+    assert re.search(r"the avatar of person '501', .*head\.avatar\): install.*\(2 people in all\)", lacking(True))
+    for person in ("501", "502"):
+        (root / person / AVATAR).parent.mkdir()
+        (root / person / AVATAR).touch()
+    assert lacking(True) == ""
+    assert "person '501'" in lacking()
+    assert "without FREE, which this run is about, PORTRAIT from 1 camera is left" in lacking()
+    for person in (501, 502):
+        write_person(root, person, ("EXP-1-head",))
+    assert re.search(r"501/sequences/PORTRAIT/truth\.npz is not there", lacking())
+    for person in ("501", "502"):
+        write_truth(root / person / "sequences" / "PORTRAIT" / "truth.npz", [HeadState.neutral()], [0])
+    assert lacking() == ""
 
 
 def test_a_dataset_that_says_nothing_of_views_costs_the_avatar(tmp_path: Path) -> None:

@@ -12,16 +12,18 @@ import pytest
 from avatarbench import registry
 from avatarbench.capability import granted, obstacle
 from avatarbench.datasets.nersemble import NersembleDataset
+from avatarbench.errors import AvatarbenchError, Unscorable
 from avatarbench.method import Avatar, MethodSpec, Motion, Portrait
 from avatarbench.metrics.cache import FeatureCache
 from avatarbench.metrics.engine import FeatureEngine
-from avatarbench.protocol import Manifest
+from avatarbench.protocol import FrameRef, Manifest
 from avatarbench.run.config import ImageConfig, RunConfig
 from avatarbench.run.describe import describe_method
 from avatarbench.run.inputs import Inputs
 from avatarbench.run.journal import Journal
+from avatarbench.run.pipeline import _note_absent
 from avatarbench.run.plan import make_manifest
-from avatarbench.run.preflight import Preflight, check_cameras
+from avatarbench.run.preflight import TRACKER, Preflight, _check_method, check_cameras
 from avatarbench.run.render import Rendered, Renderer
 from tests.units.nersemble_fixture import FRONTAL, SERIALS, pictures, pose, write_calibration, write_split
 
@@ -60,6 +62,7 @@ def render(data: NersembleDataset, spec: MethodSpec, folder: Path, size: int = 6
     config = RunConfig(methods=["any"], protocol=protocol.id, image=ImageConfig(size=size))
     manifest = make_manifest(protocol, config, {"openheads": data})
     state = Rendered()
+    folder.mkdir(exist_ok=True)
     with Journal(folder / "journal.jsonl") as journal:
         engine = FeatureEngine([], FeatureCache.default())
         inputs = Inputs({"openheads": data}, manifest.image, engine, journal)
@@ -107,6 +110,53 @@ def test_what_a_method_wants_it_gets_where_the_protocol_provides_it(data: Nersem
     assert all(m.camera is not None for m in Recorder.motions)
 
 
+def test_a_portrait_without_a_face_costs_a_method_that_needs_one_and_not_one_that_wants_it(
+    data: NersembleDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def faceless(inputs: Inputs, ref: FrameRef) -> None:
+        raise Unscorable("no face found")
+
+    monkeypatch.setattr(Inputs, "track", faceless)
+    protocol = registry.protocol("openheads-cross-gt")
+    eager = replace(SPEC, needs=("image",), wants=("mediapipe",))
+    manifest, state = render(data, granted(eager, protocol), tmp_path / "eager")
+    assert len(state.digests) == len(manifest.pairs)
+    assert Recorder.portraits[0].face is None
+    manifest, state = render(data, replace(SPEC, needs=("mediapipe",)), tmp_path / "needy")
+    assert set(state.failures.values()) == {"no avatar: no face found"}
+
+
+def test_the_landmarker_is_checked_for_those_that_want_it_too() -> None:
+    eager = replace(SPEC, id="eager", needs=("image",), wants=("mediapipe",))
+    found = Preflight(registry.protocol("openheads-cross"), [], [])
+    _check_method(found, eager, {}, {TRACKER: "the landmarker"})
+    assert found.optional == ["method 'eager' lacks the landmarker"]
+
+
+def test_what_the_run_filled_in_is_recorded_and_makes_the_tracker_the_judge() -> None:
+    eager = replace(SPEC, needs=("image",), wants=("mediapipe", "camera", "flame"))
+    found = Preflight(registry.protocol("openheads-cross"), [eager], [registry.metric("akd-mediapipe")])
+    found.absent["camera"] = "there is none"
+    record = describe_method(eager, {}, found)
+    assert record.reads == ["image", "mediapipe"]
+    assert record.tracker_is_judge == ["akd-mediapipe"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"needs": ("views",)}, "needs views, which no ranked method may see"),
+        ({"needs": ("image", "target")}, "needs target, which no ranked method may see"),
+        ({"wants": ("views",)}, "wants views: a want is one of mediapipe, flame, camera"),
+        ({"wants": ("target",), "role": "bound"}, "wants target: a want is one of"),
+    ],
+)
+def test_a_method_that_would_see_the_answer_unmarked_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(AvatarbenchError, match=f"the method 'recorder' {message}"):
+        replace(SPEC, **changes)
+    assert replace(SPEC, needs=("views", "target"), role="bound").wants == ()
+
+
 def test_a_run_lists_the_cameras_that_a_method_would_miss(data: NersembleDataset, tmp_path: Path) -> None:
     protocol = registry.protocol("openheads-cross")
     manifest = make_manifest(protocol, RunConfig(methods=["any"], protocol=protocol.id), {"openheads": data})
@@ -116,12 +166,20 @@ def test_a_run_lists_the_cameras_that_a_method_would_miss(data: NersembleDataset
         eager = replace(blind, id="eager", wants=("camera",))
         found = Preflight(protocol, [SPEC, blind, eager], [], {"openheads": NersembleDataset(tmp_path / "data")})
         check_cameras(found, manifest)
+        given = {m.id: "camera" in granted(m, protocol, found.absent).needs for m in found.runnable_methods}
+        assert given == {m.id: m.id != "blind" and not found.absent for m in found.runnable_methods}
         return found
 
     assert left_out().optional == []
+    assert left_out().absent == {}
     write_calibration(tmp_path / "data" / "509", world_2_cam={})
     found = left_out()
-    assert found.without_methods == {"recorder": "no camera", "eager": "no camera"}
+    assert found.without_methods == {"recorder": "no camera"}  # the eager one does without, in every frame
+    assert [m.id for m in found.runnable_methods] == ["blind", "eager"]
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        inputs = Inputs(found.datasets, manifest.image, FeatureEngine([], FeatureCache.default()), journal)
+        _note_absent(found, inputs)
+        assert [note.partition(": ")[0] for note in inputs.notes()] == ["eager is given no camera"]
     assert "camera_params.json has no world_2_cam" in found.optional[0]
     assert "(3 sequences in all)" in found.optional[0]
     (tmp_path / "data" / "501" / "calibration" / "camera_params.json").unlink()
