@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numba
@@ -9,9 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatarbench.errors import DataError
+from avatarbench.errors import DataError, UsageError
 from avatarbench.gaussians import cpu_project, cpu_raster
 from avatarbench.gaussians.cloud import QUATERNION_LEAST, refuse
+
+_owner = 0
+"""The process whose kernels have run, zero before any have: OpenMP's threads do not survive a fork."""
 
 
 class RasteriseCpu(torch.autograd.Function):
@@ -157,7 +161,15 @@ def _as_many_threads_as_torch() -> None:
 
     Numba starts its threads through the OpenMP library that torch runs on, and with that sets torch's number to its
     own: put back, since torch's small operations then take a hundred times as long on a busy machine.
+    Raises UsageError in a process that was forked after such a start, which OpenMP would end without an exception.
     """
+    global _owner
+    _owner = _owner or os.getpid()
+    if _owner != os.getpid():
+        raise UsageError(
+            f"this process was forked from process {_owner} after that had rendered on the CPU, and OpenMP's "
+            "threads do not survive a fork: use the spawn start method, multiprocessing.get_context('spawn')."
+        )
     count = torch.get_num_threads()
     numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
     if torch.get_num_threads() != count:

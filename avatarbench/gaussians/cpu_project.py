@@ -82,15 +82,11 @@ def project(
         depths[n] = z
         if not (z >= near and z <= far) or opacities[n] < ALPHA_LEAST:
             continue
-        c = _camera_covariance(quaternions, scales, view, n)
         rz = 1.0 / z
         tx = min((width - cx) / fx + margin_x, max(-cx / fx - margin_x, x * rz)) * z
         ty = min((height - cy) / fy + margin_y, max(-cy / fy - margin_y, y * rz)) * z
         j00, j02, j11, j12 = fx * rz, -fx * tx * rz * rz, fy * rz, -fy * ty * rz * rz
-        s00 = j00 * (j00 * c[0] + j02 * c[2]) + j02 * (j00 * c[2] + j02 * c[5]) + eps2d
-        s01 = j11 * (j00 * c[1] + j02 * c[4]) + j12 * (j00 * c[2] + j02 * c[5])
-        s11 = j11 * (j11 * c[3] + j12 * c[4]) + j12 * (j11 * c[4] + j12 * c[5]) + eps2d
-        determinant = s00 * s11 - s01 * s01
+        s00, s01, s11, determinant = _screen_covariance(quaternions, scales, view, j00, j02, j11, j12, eps2d, n)
         if not determinant > 0:
             continue
         u, v = fx * x * rz + cx + shift[n, 0], fy * y * rz + cy + shift[n, 1]
@@ -152,10 +148,30 @@ def _turned(w, e):
 
 
 @njit(inline="always")
-def _camera_covariance(quaternions, scales, view, n):
+def _screen_axis(view, r0, r1, r2, s, j00, j02, j11, j12):
+    """What the picture shows of one axis of a Gaussian, of direction ``r`` and length ``s``: a column of J W R S."""
+    x = view[0, 0] * r0 + view[0, 1] * r1 + view[0, 2] * r2
+    y = view[1, 0] * r0 + view[1, 1] * r1 + view[1, 2] * r2
+    z = view[2, 0] * r0 + view[2, 1] * r1 + view[2, 2] * r2
+    return s * (j00 * x + j02 * z), s * (j11 * y + j12 * z)
+
+
+@njit(inline="always")
+def _screen_covariance(quaternions, scales, view, j00, j02, j11, j12, eps2d, n):
+    """xx, xy, yy of A A^T + eps2d, A = J W R S, and its determinant.
+
+    The determinant is a sum of squares (Cauchy-Binet): xx yy - xy^2 would lose a thin Gaussian's width to rounding.
+    """
     qw, qx, qy, qz, _ = _unit(quaternions, n)
+    r = _rotation(qw, qx, qy, qz)
     s0, s1, s2 = _three(scales, n)
-    return _turned(view, _world_covariance(_rotation(qw, qx, qy, qz), s0, s1, s2))
+    a0, b0 = _screen_axis(view, r[0], r[3], r[6], s0, j00, j02, j11, j12)
+    a1, b1 = _screen_axis(view, r[1], r[4], r[7], s1, j00, j02, j11, j12)
+    a2, b2 = _screen_axis(view, r[2], r[5], r[8], s2, j00, j02, j11, j12)
+    xx, xy, yy = a0 * a0 + a1 * a1 + a2 * a2, a0 * b0 + a1 * b1 + a2 * b2, b0 * b0 + b1 * b1 + b2 * b2
+    m0, m1, m2 = a0 * b1 - a1 * b0, a1 * b2 - a2 * b1, a2 * b0 - a0 * b2
+    determinant = eps2d * (eps2d + xx + yy) + m0 * m0 + m1 * m1 + m2 * m2
+    return xx + eps2d, xy, yy + eps2d, determinant
 
 
 @njit(parallel=True, **_OPTIONS)
@@ -316,10 +332,13 @@ def _column(g, r0, r1, r2, s):
 
 
 def empty_projection(count: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """``means2d``, ``conics``, ``depths`` and ``box`` for :func:`project` to fill."""
+    """``means2d``, ``conics``, ``depths`` and ``box`` for :func:`project` to fill.
+
+    Conics are float64 whatever ``dtype`` is: a long thin Gaussian's would not stay positive definite.
+    """
     return (
         np.zeros((count, 2), dtype),
-        np.zeros((count, 3), dtype),
+        np.zeros((count, 3), np.float64),
         np.zeros(count, dtype),
         np.zeros((count, 4), np.int32),
     )

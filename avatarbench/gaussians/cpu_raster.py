@@ -66,7 +66,7 @@ def bin_tiles(order, box, tiles_x, tiles):
 @njit(inline="always")
 def _row(a, b, c, u, dy, reach, x0, x1):
     """First and last + 1 pixel of a row whose centres lie within ``reach`` of half the Mahalanobis distance squared."""
-    if a <= 0:  # wider than a float32 can say: every pixel is within reach
+    if a <= 0:  # wider than a float can say: every pixel is within reach
         return x0, x1
     half = b * dy / a
     inside = half * half - (c * dy * dy - 2 * reach) / a
@@ -114,7 +114,7 @@ def composite(starts, ids, means2d, conics, opacities, features, box, width, hei
                         continue
                     dx = x + 0.5 - u
                     sigma = 0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy
-                    if sigma < 0 or sigma > reach:
+                    if not sigma <= reach:  # below zero by rounding alone
                         continue
                     alpha = min(ALPHA_MOST, opacity * math.exp(-sigma))
                     if alpha < ALPHA_LEAST:
@@ -184,7 +184,7 @@ def composite_backward(
                         continue
                     dx = x + 0.5 - u
                     sigma = 0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy
-                    if sigma < 0 or sigma > reach:
+                    if not sigma <= reach:  # below zero by rounding alone
                         continue
                     fall = math.exp(-sigma)
                     alpha = min(ALPHA_MOST, opacity * fall)

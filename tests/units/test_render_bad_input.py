@@ -3,6 +3,8 @@ wrong by name and index."""
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -16,6 +18,7 @@ from avatarbench.gaussians.cloud import Cloud
 from avatarbench.gaussians.render import rasterise, render
 from avatarbench.gaussians.rigged import face_frames, to_world
 from avatarbench.method import Camera
+from tests.conftest import ROOT, call
 from tests.oracles.splats import reference, scene
 
 WIDTH, HEIGHT = 20, 12
@@ -92,6 +95,43 @@ def test_a_gaussian_wider_than_whole_numbers_reach_covers_the_picture(size: floa
     found = rasterise(*inputs.values(), WIDTH, HEIGHT)
     assert torch.allclose(found.alpha, torch.full_like(found.alpha, 0.5))
     assert (found.radii > WIDTH).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_longer_needle_through_the_picture_looks_the_same(dtype: torch.dtype) -> None:
+    pictures = []
+    for length in (1e3, 1e5, 1e6, 1e8, 1e10):
+        inputs = _inputs(1, dtype)
+        _with("means", 0.0)(inputs)
+        _with("scales", torch.tensor([length, 1e-3, 1e-3], dtype=dtype))(inputs)
+        _with("quaternions", torch.tensor([math.cos(math.pi / 8), 0, 0, math.sin(math.pi / 8)], dtype=dtype))(inputs)
+        _with("opacities", 0.9)(inputs)
+        pictures.append(rasterise(*inputs.values(), WIDTH, HEIGHT).alpha)
+    assert pictures[0].amax() > 0.5
+    for picture in pictures[1:]:
+        assert torch.allclose(picture, pictures[0], atol=1e-3)
+
+
+def test_rendering_in_a_fork_of_a_process_that_rendered_is_refused() -> None:
+    code = """
+import os, sys
+from tests.oracles.splats import scene
+from avatarbench.errors import UsageError
+from avatarbench.gaussians.render import rasterise
+inputs = scene(5, 16, 16)
+rasterise(*inputs, 16, 16)
+child = os.fork()
+if child == 0:
+    try:
+        rasterise(*inputs, 16, 16)
+    except UsageError as error:
+        print(error, flush=True)
+    os._exit(0)
+sys.exit(os.waitpid(child, 0)[1])
+"""
+    done = call([sys.executable, "-c", code], ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "use the spawn start method" in done.stdout
 
 
 def test_a_gaussian_that_shows_in_one_corner_pixel_counts_as_visible() -> None:
