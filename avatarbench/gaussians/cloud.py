@@ -13,6 +13,7 @@ from avatarbench.errors import DataError
 from avatarbench.gaussians.harmonics import CONSTANT, count_of, degree_of
 
 QUATERNION_LEAST = 1e-8
+FLOATS = (torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,10 @@ class Cloud:
         return degree_of(self.colours.shape[1]) if self.colours.ndim == 3 else None
 
     def check(self, faces: int | None = None) -> Self:
-        """Itself. Raises DataError naming the first attribute that cannot be rendered, how many Gaussians are at fault
-        and the first of them; with ``faces`` also for a binding outside ``0 .. faces - 1``."""
-        count = len(self.means)
+        """Itself. Raises DataError naming the first attribute that cannot be rendered by its shape, its type (float32
+        or float64, the same for all) or its values, how many Gaussians are at fault and the first of them; with
+        ``faces`` also for a binding outside ``0 .. faces - 1``."""
+        count = len(self.means) if self.means.ndim else 0
         expected: dict[str, tuple[tuple[int, ...], ...]] = {
             "means": ((count, 3),),
             "quaternions": ((count, 4),),
@@ -61,14 +63,17 @@ class Cloud:
                 raise DataError(
                     f"a cloud of {count} Gaussians has '{name}' of {tuple(value.shape)}; expected {wanted}."
                 )
-            if value.is_floating_point():
-                refuse(
-                    ~torch.isfinite(value.flatten(1) if value.ndim > 1 else value[:, None]).all(1),
-                    name,
-                    "NaN or infinite",
+            if name == "bindings":
+                if value.dtype != torch.int64:
+                    raise DataError(f"a cloud's 'bindings' are face indices, int64; these are {value.dtype}.")
+                continue
+            if value.dtype not in FLOATS or value.dtype != self.means.dtype:
+                raise DataError(
+                    f"a cloud's '{name}' are {value.dtype}, its 'means' {self.means.dtype}: one type is expected, "
+                    "float32 or float64."
                 )
-        if self.bindings is not None and self.bindings.is_floating_point():
-            raise DataError(f"a cloud's bindings are face indices; these are {self.bindings.dtype}.")
+            rows = value.flatten(1) if value.ndim > 1 else value[:, None]
+            refuse(~torch.isfinite(rows).all(1), name, "NaN or infinite")
         refuse(self.quaternions.norm(dim=1) < QUATERNION_LEAST, "quaternions", "zero")
         refuse((self.scales <= 0).any(1), "scales", "zero or negative")
         refuse((self.opacities < 0) | (self.opacities > 1), "opacities", "outside 0 to 1")

@@ -128,6 +128,8 @@ def _announced(stream: IO[bytes], path: str) -> set[str]:
                 text = kind == "ascii"
             case ["element", element, number] if number.isdecimal():
                 counts[element], widths[element] = int(number), []
+            case ["element", *_]:
+                raise DataError(f"{path} cannot be read as a PLY: its header gives an element no number.")
             case ["property", "list", *_] if element == "vertex":
                 raise DataError(f"{path} is a PLY, but not of Gaussians: its vertices have lists.")
             case ["property", kind, *_, name] if element:
@@ -150,7 +152,7 @@ def _announced(stream: IO[bytes], path: str) -> set[str]:
 
 def write_npz(cloud: Cloud, path: Path) -> None:
     """The cloud's own arrays, compressed, in float32. Raises DataError for one that cannot be rendered, OSError."""
-    cloud = cloud.detach().to("cpu").check()
+    cloud = cloud.check().detach().to("cpu", torch.float32).check()
     arrays = {name: value.numpy() for name, value in vars(cloud).items() if value is not None}
     with writing(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **arrays)

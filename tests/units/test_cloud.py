@@ -67,6 +67,15 @@ def test_npz_is_exact(tmp_path: Path) -> None:
         assert torch.equal(getattr(found, name), value), name
 
 
+def test_an_npz_is_float32_and_other_types_in_it_are_refused_by_name(tmp_path: Path) -> None:
+    write_npz(_cloud().to(torch.float64), tmp_path / "cloud.npz")
+    assert {v.dtype for n, v in vars(read_npz(tmp_path / "cloud.npz")).items() if n != "bindings"} == {torch.float32}
+    arrays = {name: value.numpy() for name, value in vars(_cloud()).items()}
+    np.savez(tmp_path / "other.npz", **(arrays | {"quaternions": np.ones((50, 4), int)}))
+    with pytest.raises(DataError, match=r"other\.npz: a cloud's 'quaternions' are torch.int64"):
+        read_npz(tmp_path / "other.npz")
+
+
 def test_an_unbound_cloud_stays_unbound(tmp_path: Path) -> None:
     for write, read, name in ((write_ply, read_ply, "a.ply"), (write_npz, read_npz, "a.npz")):
         write(_cloud(bound=False), tmp_path / name)
@@ -83,6 +92,14 @@ def test_an_unbound_cloud_stays_unbound(tmp_path: Path) -> None:
         ({"colours": torch.zeros(50, 5, 3)}, "expected (50, 3) or"),
         ({"bindings": torch.zeros(49, dtype=torch.int64)}, "expected (50,)"),
         ({"bindings": torch.zeros(50)}, "face indices"),
+        ({"bindings": torch.zeros(50, dtype=torch.bool)}, "face indices, int64; these are torch.bool"),
+        ({"bindings": torch.zeros(50, dtype=torch.uint64)}, "face indices, int64; these are torch.uint64"),
+        ({"quaternions": torch.ones(50, 4, dtype=torch.int64)}, "'quaternions' are torch.int64"),
+        ({"colours": torch.zeros(50, 3, dtype=torch.uint8)}, "'colours' are torch.uint8"),
+        ({"means": torch.zeros(50, 3, dtype=torch.complex64)}, "'means' are torch.complex64"),
+        ({"scales": torch.ones(50, 3, dtype=torch.float64)}, "'scales' are torch.float64, its 'means' torch.float32"),
+        ({"means": torch.zeros(())}, "'means' of ()"),
+        ({"colours": torch.zeros(())}, "'colours' of ()"),
     ],
 )
 def test_a_cloud_that_cannot_be_rendered_is_refused(change: dict[str, torch.Tensor], says: str, tmp_path: Path) -> None:
@@ -173,7 +190,10 @@ BINARY = "format binary_little_endian 1.0"
         pytest.param(
             [BINARY, "element vertex 1", *GAUSSIAN_LINES], b"\xff" * 56, "'means' are NaN", id="NaN"
         ),
-        pytest.param(["element vertex -3", BINARY], b"", "without vertices", id="a negative count"),
+        *(
+            pytest.param([BINARY, element, *GAUSSIAN_LINES], b"", "gives an element no number", id=element)
+            for element in ("element vertex -3", "element vertex abc", "element vertex")
+        ),
         pytest.param([], b"", "without vertices", id="nothing"),
     ],
 )  # fmt: skip
