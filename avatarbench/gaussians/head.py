@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +20,7 @@ from avatarbench.errors import DataError
 from avatarbench.files import writing
 from avatarbench.gaussians.cloud import Cloud
 from avatarbench.gaussians.files import ply_bytes, read_ply
-from avatarbench.gaussians.rigged import face_frames, to_local, to_world
+from avatarbench.gaussians.rigged import LEAST, Frames, face_frames, to_local, to_world
 from avatarbench.heads.binding import Binding, animate, bind
 from avatarbench.heads.decimate import Decimated
 from avatarbench.heads.rig import Rig, rotation_matrix
@@ -41,7 +40,8 @@ class GaussianHead:
 
     ``cloud``: canonical (paper, Eq. 1): in the world of the subject's rest pose, metres, with bindings to the faces of
     ``small``, or of the rig where that is None. ``shape`` (S,): the subject's coefficients; ``offsets`` (V, 3) metres
-    on the rig's vertices, or None.
+    on the rig's vertices, or None. Raises DataError for a cloud that is bound to no faces, to faces that are not there,
+    or to one that has collapsed to a point.
     """
 
     cloud: Cloud
@@ -54,6 +54,14 @@ class GaussianHead:
         if self.cloud.bindings is None:
             raise DataError("this cloud is bound to no faces, so that no rig can move it.")
         self.cloud.check(len(self.faces))
+        flat = ~(self._frames.scale[self._bindings] >= LEAST)  # NaN too
+        if bool(flat.any()):
+            first = int(flat.nonzero()[0])
+            raise DataError(
+                f"the cloud's 'bindings' name faces that are smaller than {LEAST} m at rest for {int(flat.sum())} "
+                f"Gaussians, the first of them {first} on face {int(self._bindings[first])}, so that nothing can be "
+                "placed on them: bind these to other faces, or mend the shape or offsets that collapse them."
+            )
 
     @property
     def faces(self) -> Tensor:
@@ -120,9 +128,12 @@ class GaussianHead:
         return self.cloud.bindings
 
     @cached_property
+    def _frames(self) -> Frames:
+        return face_frames(self._placed(self._rest()[0]), self.faces)
+
+    @cached_property
     def _local(self) -> Cloud:
-        frames = face_frames(self._placed(self._rest()[0]), self.faces)
-        return to_local(self.cloud, frames.of(self._bindings))
+        return to_local(self.cloud, self._frames.of(self._bindings))
 
     @cached_property
     def _bound(self) -> Binding:
@@ -167,7 +178,7 @@ def load_head(path: Path) -> GaussianHead:
         )
     arrays = npz.read_npz(io.BytesIO(rig_file), "make the avatar again", name=f"{path}, {_RIG}")
     cloud = read_ply(io.BytesIO(ply), f"{path}, {_CLOUD}")
-    try:
+    try:  # IndexError: faces of vertices that are not there
         rig = load_rig(meta["rig"])
         tensors = {name: torch.from_numpy(value) for name, value in arrays.items()}
         small = None
@@ -175,7 +186,6 @@ def load_head(path: Path) -> GaussianHead:
             small = Decimated(tensors["faces"], tensors["corners"], tensors["weights"])
         head = GaussianHead(cloud, rig, tensors["shape"], small, tensors.get("offsets"))
         rest = head._placed(head._rest()[0])
-        face_frames(rest, head.faces)  # raises IndexError for faces of vertices that are not there
         same = rest.shape == tensors["rest"].shape and bool((rest - tensors["rest"]).abs().max() < 1e-5)
     except (KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
         raise DataError(f"{path} does not hold a whole avatar ({error}): make it again.") from error
@@ -210,11 +220,19 @@ def _members(path: Path) -> tuple[dict[str, Any], bytes, bytes]:
                     raise DataError(f"{path}: its {name} would unpack to more than {_MOST >> 30} GiB.")
             meta = json.loads(archive.read(_META))
             rig, ply = archive.read(_RIG), archive.read(_CLOUD)
+        if zipfile.is_zipfile(io.BytesIO(rig)):  # what is none is refused where it is read
+            with zipfile.ZipFile(io.BytesIO(rig)) as arrays:
+                if sum(array.file_size for array in arrays.infolist()) > _MOST:
+                    raise DataError(f"{path}: the arrays of its {_RIG} would unpack to more than {_MOST >> 30} GiB.")
+    except DataError:
+        raise
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist: check the path.") from error
     except KeyError as error:
         raise DataError(f"{path} is no avatar file: {error}.") from error
-    except (OSError, zipfile.BadZipFile, zlib.error, ValueError, EOFError) as error:
+    # Damaged bytes raise whatever zipfile, its codecs and json raise of them: RuntimeError for encrypted members,
+    # NotImplementedError for unknown codecs, RecursionError for deep JSON, lzma's and zlib's own errors, and more.
+    except Exception as error:
         raise DataError(f"{path} cannot be read as an avatar file ({error}): make it again.") from error
     if not isinstance(meta, dict):
         raise DataError(f"{path} is no avatar file: its {_META} is no object.")

@@ -11,8 +11,9 @@ from torch import Tensor
 from avatarbench.gaussians.cloud import Cloud
 from avatarbench.heads import quaternions as quaternion
 
-LEAST = 1e-12
-"""Squared metres under which an edge or a normal has no direction: a triangle without area keeps what axes it can."""
+LEAST = 1e-6
+"""Metres under which an edge or a normal has no direction: a triangle without area keeps what axes it can. A frame of a
+smaller scale holds no local coordinates."""
 
 
 class Frames(NamedTuple):
@@ -62,7 +63,7 @@ def to_world(local: Cloud, frames: Frames, bindings: Tensor | None = None) -> Cl
 
 
 def to_local(world: Cloud, frames: Frames) -> Cloud:
-    """The inverse of :func:`to_world`."""
+    """The inverse of :func:`to_world`, for frames of a scale of :data:`LEAST` or more."""
     back = frames.rotation.transpose(-1, -2)
     scale = frames.scale[:, None].clamp_min(LEAST)
     return replace(
@@ -79,4 +80,4 @@ def turned(rotation: Tensor, quaternions: Tensor) -> Tensor:
 
 
 def _unit(vectors: Tensor) -> Tensor:
-    return vectors / vectors.square().sum(-1, keepdim=True).clamp_min(LEAST).sqrt()
+    return vectors / vectors.square().sum(-1, keepdim=True).clamp_min(LEAST**2).sqrt()

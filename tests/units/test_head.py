@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import roma
 import torch
@@ -147,6 +149,16 @@ def test_a_cloud_that_is_not_bound_or_bound_beyond_the_mesh_makes_no_head(full: 
         replace(full, cloud=replace(full.cloud, bindings=full._bindings + len(full.faces)))
 
 
+def test_a_gaussian_on_a_face_that_has_collapsed_makes_no_head(full: GaussianHead) -> None:
+    """In its frame it would be as large as the frame is small, and fill the picture once the face opens."""
+    offsets = torch.zeros_like(full.rig.template)
+    corners = full.rig.rest(full.shape[None], full.shape[None, :0])[0][0][full.faces[10]]
+    offsets[full.faces[10]] = corners.mean(0) - corners
+    assert full._bindings[2] == 10
+    with pytest.raises(DataError, match="at rest for 1 Gaussians, the first of them 2 on face 10"):
+        replace(full, offsets=offsets)
+
+
 def test_a_head_comes_back_from_its_file_and_moves_alike(head: GaussianHead, tmp_path: Path) -> None:
     head.save(tmp_path / "a.avatar")
     found = load_head(tmp_path / "a.avatar")
@@ -186,8 +198,6 @@ def _meta(**changes: object) -> Callable[[bytes], bytes]:
 
 def _array(name: str, change: Callable[[Tensor], Tensor]) -> Callable[[bytes], bytes]:
     def changed(content: bytes) -> bytes:
-        import io
-
         arrays = heads.npz.read_npz(io.BytesIO(content), "")
         arrays[name] = change(torch.from_numpy(arrays[name])).numpy()
         return heads._npz(arrays)
@@ -202,6 +212,7 @@ def _array(name: str, change: Callable[[Tensor], Tensor]) -> Callable[[bytes], b
         pytest.param({"avatar": _meta(rig="other")}, "no rig 'other'", id="an unknown rig"),
         pytest.param({"avatar": lambda _: b"[1]"}, "is no object", id="no object"),
         pytest.param({"avatar": lambda _: b"{"}, "cannot be read as an avatar file", id="no JSON"),
+        pytest.param({"avatar": lambda _: b"[" * 200000}, "cannot be read as an avatar file", id="deep JSON"),
         pytest.param({"avatar": lambda _: None}, "no avatar file", id="no avatar.json"),
         pytest.param({"rig": lambda _: None}, "no avatar file", id="no rig.npz"),
         pytest.param({"cloud": lambda _: None}, "no avatar file", id="no cloud.ply"),
@@ -232,7 +243,12 @@ def test_what_is_no_whole_zip_is_refused(saved: Path, tmp_path: Path) -> None:
     flipped = bytearray(content)
     flipped[len(content) // 2] ^= 255
     (tmp_path / "flipped.avatar").write_bytes(flipped)
-    for name in ("cut", "text", "flipped"):
+    for name, local, central, value in (("encrypted", 6, 8, 1), ("codec", 8, 10, 97), ("lzma", 8, 10, 14)):
+        marked = bytearray(content)
+        for mark, field in ((b"PK\3\4", local), (b"PK\1\2", central)):
+            marked[content.find(mark) + field] = value
+        (tmp_path / f"{name}.avatar").write_bytes(marked)
+    for name in ("cut", "text", "flipped", "encrypted", "codec", "lzma"):
         with pytest.raises(DataError, match=rf"{name}\.avatar cannot be read"):
             load_head(tmp_path / f"{name}.avatar")
     with pytest.raises(DataError, match="does not exist"):
@@ -247,3 +263,13 @@ def test_a_member_that_would_fill_the_memory_is_not_unpacked(
         archive.writestr("cloud.ply", bytes((1 << 20) + 1), zipfile.ZIP_DEFLATED)
     with pytest.raises(DataError, match=r"bomb\.avatar: its cloud\.ply would unpack to more than"):
         load_head(tmp_path / "bomb.avatar")
+
+
+def test_arrays_that_would_fill_the_memory_are_not_unpacked(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heads, "_MOST", 1 << 20)
+    stream = io.BytesIO()
+    np.savez_compressed(stream, shape=np.zeros(1 << 18, np.float32))
+    with pytest.raises(DataError, match=r"bomb\.avatar: the arrays of its rig\.npz would unpack to more than"):
+        load_head(_changed(saved, tmp_path / "bomb.avatar", rig=lambda _: stream.getvalue()))
