@@ -35,17 +35,20 @@ def reference(
     height: int,
     eps2d: float = 0.3,
     near: float = 0.01,
+    shift: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Features (B, H, W, C), transmittance (B, H, W), depth sums (B, H, W)."""
+    """Features (B, H, W, C), transmittance (B, H, W), depth sums (B, H, W). ``shift`` (B, N, 2) pixels is added to the
+    projected means."""
+    shift = means.new_zeros(len(views), len(means), 2) if shift is None else shift
     cameras = [
-        _one(means, quaternions, scales, opacities, features, view, k, width, height, eps2d, near)
-        for view, k in zip(views, intrinsics, strict=True)
+        _one(means, quaternions, scales, opacities, features, view, k, width, height, eps2d, near, moved)
+        for view, k, moved in zip(views, intrinsics, shift, strict=True)
     ]
     images, through, depth = zip(*cameras, strict=True)
     return torch.stack(images), torch.stack(through), torch.stack(depth)
 
 
-def _one(means, quaternions, scales, opacities, features, view, k, width, height, eps2d, near):  # type: ignore[no-untyped-def]
+def _one(means, quaternions, scales, opacities, features, view, k, width, height, eps2d, near, shift):  # type: ignore[no-untyped-def]
     turn, lift = view[:3, :3], view[:3, 3]
     x, y, z = (means @ turn.T + lift).unbind(-1)
     half = rotations(quaternions) * scales[:, None]
@@ -58,7 +61,7 @@ def _one(means, quaternions, scales, opacities, features, view, k, width, height
     jacobian = torch.stack([fx / z, zero, -fx * tx / z**2, zero, fy / z, -fy * ty / z**2], -1).unflatten(-1, (2, 3))
     blurred = jacobian @ covariance @ jacobian.transpose(1, 2) + eps2d * torch.eye(2, dtype=means.dtype)
     inverse = torch.linalg.inv(blurred)
-    u, v = fx * x / z + cx, fy * y / z + cy
+    u, v = fx * x / z + cx + shift[:, 0], fy * y / z + cy + shift[:, 1]
     rows = torch.arange(height, dtype=means.dtype) + 0.5
     columns = torch.arange(width, dtype=means.dtype) + 0.5
     values = torch.cat([features, z[:, None]], 1)
