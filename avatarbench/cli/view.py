@@ -53,17 +53,19 @@ def view(
     check_server(host, port)  # before anything that takes a while
     if not path.exists():
         path = _run(path)
-    from avatarbench.viewer.page import Page, opened
+    from avatarbench.viewer.page import Page, hint_of, opened
 
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
-    shown = opened(path)
+    shown, hint = opened(path), hint_of(path)
     server = start_server(host, port, path.name)
     try:
-        page = Page(server, shown, up.value if up else None, size)
+        page = Page(server, shown, up.value if up else None, size, hint)
         address = f"http://{'localhost' if host in ('0.0.0.0', '::') else host}:{server.get_port()}"
         typer.echo(f"{address} shows {path}; Ctrl-C ends it.")
+        if hint:
+            typer.echo(hint, err=True)
         if open_ and not webbrowser.open(address):
             typer.echo("no browser was found here: open the address in one.", err=True)
         while not over.wait(1):  # a bare wait would not see signals on every system

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from avatarbench.errors import reason_of
 from avatarbench.gaussians.cloud import Cloud
 from avatarbench.gaussians.head import GaussianHead
 from avatarbench.gaussians.render import render
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from viser import CameraHandle, ClientHandle, GuiEvent, ViserServer
 
 FPS = 25.0
-"""Of the animation, and how often the page's camera is followed while our own picture is shown."""
+"""Of the animation, at most."""
 STILL = """This cloud is bound to no rig's head, so that nothing can drive it: it only turns.
 `avatarbench fit` and the avatar file (`.avatar`) that it writes give a head with sliders."""
 
@@ -39,6 +40,7 @@ class AvatarView:
         self.cloud = cloud.detach()
         self.stage = Stage.around(self.cloud, up, mesh)
         self.sliders: dict[str, Any] = {}
+        self._posed: dict[str, float] = {}
         self._changed, self._over, self._begun = threading.Event(), False, time.perf_counter()
         self._looked_at()
         self.splats = server.scene.add_gaussian_splats("/avatar", *self.stage.splats(self.cloud))
@@ -76,6 +78,7 @@ class AvatarView:
     def _panel(self) -> None:
         gui = self._server.gui
         self._about = gui.add_markdown(self._text())
+        self.trouble = gui.add_markdown("")
         self.exact = gui.add_checkbox(
             "exact picture", False, hint="Drawn by this package's own renderer, as metrics see it; slower."
         )
@@ -109,18 +112,31 @@ class AvatarView:
         self._changed.set()
 
     def _work(self) -> None:
-        values: dict[str, float] = {}
+        due = 0.0
         while not self._over:
             playing = self._head is not None and self.play.value
-            self._changed.wait(1 / FPS if playing else None)
+            if playing:  # by the clock alone: the sliders that are moved here wake this thread too
+                time.sleep(max(0.0, due - time.perf_counter()))
+                due = max(due, time.perf_counter()) + 1 / FPS
+            else:
+                self._changed.wait()
             self._changed.clear()
-            if self._head is not None and playing:
-                self.show(controls.animation(self._head.rig, time.perf_counter() - self._begun))
-            now = {label: slider.value for label, slider in self.sliders.items()}
-            if self._head is not None and now != values:
-                values = now
-                self._pose(self._head, now)
-            self._draw()
+            try:
+                self._step(playing)
+                trouble = ""
+            except Exception as error:  # whatever it was, the page's only thread lives on for the next values
+                trouble = f"**This cannot be shown: {reason_of(error)}**"
+            if self.trouble.content != trouble:
+                self.trouble.content = trouble
+
+    def _step(self, playing: bool) -> None:
+        if self._head is not None and playing:
+            self.show(controls.animation(self._head.rig, time.perf_counter() - self._begun))
+        now = {label: slider.value for label, slider in self.sliders.items()}
+        if self._head is not None and now != self._posed:
+            self._pose(self._head, now)
+            self._posed = now
+        self._draw()
 
     def _pose(self, head: GaussianHead, values: dict[str, float]) -> None:
         begun = time.perf_counter()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from avatarbench.errors import DataError, UsageError
+from avatarbench.errors import AvatarbenchError, DataError, UsageError
 from avatarbench.gaussians.cloud import Cloud
 from avatarbench.gaussians.files import read_npz, read_ply
 from avatarbench.gaussians.head import SUFFIX, GaussianHead, load_head
@@ -46,6 +46,14 @@ def opened(path: Path) -> Shown:
     raise UsageError(f"{path} does not exist: check the path.")
 
 
+def hint_of(path: Path) -> str:
+    """What to open instead of a bare cloud that lies beside a fit's avatar; empty for anything else."""
+    beside = path.with_name(HEAD)
+    if path.suffix.lower() == SUFFIX or not path.is_file() or not beside.is_file():
+        return ""
+    return f"{path.name} is a bare cloud, which only turns; {beside}, beside it, has sliders."
+
+
 def _file(path: Path) -> GaussianHead | Cloud:
     readers: dict[str, Callable[[Path], GaussianHead | Cloud]] = {SUFFIX: load_head, ".ply": read_ply, ".npz": read_npz}
     if path.suffix.lower() not in readers:
@@ -62,9 +70,14 @@ def up_of(shown: GaussianHead | Cloud) -> Up:
 
 
 class Page:
-    """``shown`` on a server's page. A run in which methods left avatars has a choice between its frames and them."""
+    """``shown`` on a server's page, under a ``hint``. A run that kept avatars has a choice between its frames and
+    them."""
 
-    def __init__(self, server: ViserServer, shown: Shown, up: Up | None = None, size: int = 512) -> None:
+    def __init__(
+        self, server: ViserServer, shown: Shown, up: Up | None = None, size: int = 512, hint: str = ""
+    ) -> None:
+        if hint:
+            server.gui.add_markdown(hint)
         self._server, self._shown, self._up, self._size = server, shown, up, size
         self._avatars: dict[str, Path] = {}
         if isinstance(shown, RunFrames):
@@ -73,7 +86,8 @@ class Page:
         server.on_client_connect(lambda client: self.view.joined(client))
 
     def choose(self, name: str) -> None:
-        """Show the run's frames, or an avatar by its path in the run's folder. Raises DataError for a damaged one."""
+        """Show the run's frames, or an avatar by its path in the run's folder. Raises DataError for a damaged one,
+        AssetError for one of a rig that is not here."""
         found = None if name == FRAMES else _file(self._avatars[name])  # before anything is taken away
         self.view.close()
         self._server.gui.reset()
@@ -94,6 +108,7 @@ class Page:
         if self._avatars:
             self.choice = self._server.gui.add_dropdown("show", [FRAMES, *self._avatars], initial_value=name)
             self.choice.on_update(lambda _: self._chosen())
+            self.trouble = self._server.gui.add_markdown("")
         shown = self._shown if found is None else found
         if isinstance(shown, RunFrames):
             return FramesView(self._server, shown)
@@ -102,5 +117,5 @@ class Page:
     def _chosen(self) -> None:
         try:
             self.choose(self.choice.value)
-        except DataError as error:
-            self._server.gui.add_markdown(f"**{error}**")
+        except AvatarbenchError as error:
+            self.trouble.content = f"**{error}**"

@@ -20,7 +20,7 @@ from avatarbench.datasets.images import read_image
 from avatarbench.errors import AvatarbenchError, DataError
 from avatarbench.protocol import FrameRef, Pair
 from avatarbench.run.record import RunRecord, read_samples
-from avatarbench.run.render import prediction_path
+from avatarbench.run.render import AVATARS, prediction_path
 
 BLANK = 235
 """The grey of a picture that is not there."""
@@ -119,8 +119,8 @@ class RunFrames:
 
 
 def avatars_of(folder: Path) -> Iterator[Path]:
-    """Avatar files that a method left in a run's folder, links not followed."""
-    for path in sorted(folder.rglob("*.avatar")):
+    """The avatars that a run kept, links not followed."""
+    for path in sorted((folder / AVATARS).rglob("*.avatar")):
         if path.is_file() and not path.is_symlink():
             yield path
 

@@ -18,18 +18,19 @@ import torch
 import viser
 
 from avatarbench.datasets.images import write_png
-from avatarbench.errors import DataError, UsageError
+from avatarbench.errors import AssetError, DataError, UsageError
+from avatarbench.gaussians import head as head_module
 from avatarbench.gaussians.cloud import Cloud
 from avatarbench.gaussians.files import write_npz, write_ply
 from avatarbench.gaussians.head import GaussianHead
 from avatarbench.heads.anny import AnnyRig, load_anny
 from avatarbench.heads.rig import Rig, RigArrays, rotation_matrix
 from avatarbench.protocol import FrameRef, ImageContract, Manifest, Pair
-from avatarbench.run.render import prediction_path
-from avatarbench.viewer.avatar import AvatarView
+from avatarbench.run.render import avatar_path, prediction_path
+from avatarbench.viewer.avatar import FPS, AvatarView
 from avatarbench.viewer.controls import animation, controls_of, pose_of, presets_of
 from avatarbench.viewer.frames_view import FramesView
-from avatarbench.viewer.page import FRAMES, Page, opened
+from avatarbench.viewer.page import FRAMES, Page, hint_of, opened
 from avatarbench.viewer.run_frames import RunFrames
 from avatarbench.viewer.server import start_server, stop_server
 from avatarbench.viewer.stage import UPS, Stage, Up
@@ -198,6 +199,29 @@ def test_play_moves_the_head_until_it_is_stopped(view: AvatarView) -> None:
     assert any(slider.value for slider in view.sliders.values())
 
 
+def test_play_keeps_to_its_rate(view: AvatarView, monkeypatch: pytest.MonkeyPatch) -> None:
+    times: list[float] = []
+    monkeypatch.setattr(view, "_pose", lambda *_: times.append(time.perf_counter()))
+    view.play.value = True
+    _until(lambda: len(times) > 15)
+    view.play.value = False
+    assert times[15] - times[0] > 14 / FPS  # 15 steps, of which the first may begin late
+
+
+def test_what_cannot_be_posed_or_drawn_is_said_and_the_next_values_are_shown(
+    view: AvatarView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest = view.splats.centers.copy()
+    for step in ("_pose", "_draw"):
+        with monkeypatch.context() as broken:
+            broken.setattr(view, step, lambda *_: 1 / 0)
+            view.sliders["head yaw"].value += 10.0
+            _until(lambda: "ZeroDivisionError: division by zero" in view.trouble.content)
+        view.sliders["jawOpen"].value += 0.1
+        _until(lambda: view.trouble.content == "")
+    assert np.abs(view.splats.centers - rest).max() > 0.5
+
+
 def test_our_own_picture_shows_the_cloud_where_the_pages_camera_looks(view: AvatarView) -> None:
     position, _ = view.stage.first_camera()
     front = np.array([np.sqrt(0.5), -np.sqrt(0.5), 0, 0])  # looks along +y, z up
@@ -219,6 +243,15 @@ def test_a_cloud_without_a_rig_is_shown_still(server: viser.ViserServer) -> None
     assert page.view.sliders == {}
     assert len(page.view.splats.centers) == 30
     page.close()
+
+
+def test_a_cloud_beside_a_fits_avatar_says_that_there_is_one(head: GaussianHead, tmp_path: Path) -> None:
+    for name in ("cloud.ply", "cloud.npz", "head.avatar"):
+        assert hint_of(tmp_path / "cloud.ply") == ""
+        (tmp_path / name).touch()
+    for name in ("cloud.ply", "cloud.npz"):
+        assert f"{tmp_path / 'head.avatar'}, beside it, has sliders" in hint_of(tmp_path / name)
+    assert hint_of(tmp_path / "head.avatar") == hint_of(tmp_path) == ""
 
 
 def test_the_server_serves_one_port_and_gives_it_back() -> None:
@@ -312,7 +345,7 @@ def test_the_sample_slider_changes_the_pictures(server: viser.ViserServer, run: 
 def test_a_run_with_avatars_lets_choose_between_them_and_its_frames(
     server: viser.ViserServer, run: Path, head: GaussianHead
 ) -> None:
-    head.save(run / "avatars" / "m" / "a.avatar")
+    head.save(avatar_path(run, "m", FrameRef("portraits", "a", 0, "")))
     (run / "avatars" / "m" / "b.avatar").write_bytes(b"no avatar")
     page = Page(server, opened(run))
     assert isinstance(page.view, FramesView)
@@ -323,6 +356,20 @@ def test_a_run_with_avatars_lets_choose_between_them_and_its_frames(
         page.choose("avatars/m/b.avatar")
     assert page.view is view
     page.choose(FRAMES)
+    assert isinstance(page.view, FramesView)
+
+
+def test_an_avatar_of_a_rig_that_is_not_here_is_said_on_the_page(
+    server: viser.ViserServer, run: Path, head: GaussianHead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> Rig:
+        raise AssetError("FLAME was not imported")
+
+    head.save(run / "avatars" / "m" / "a.avatar")
+    page = Page(server, opened(run))
+    monkeypatch.setattr(head_module, "load_rig", missing)
+    page.choice.value = "avatars/m/a.avatar"
+    _until(lambda: "FLAME was not imported" in page.trouble.content)
     assert isinstance(page.view, FramesView)
 
 
