@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from avatarbench.gaussians.head import load_head
 from avatarbench.run.record import RunRecord
 from tests.conftest import Cli
 from tests.e2e.media import moving_face, write_video
@@ -25,4 +26,6 @@ def test_photo_rig_runs_with_cameras_and_without(cli: Cli, tmp_path: Path) -> No
         assert ours.tracker_is_judge
         assert ours.gaussians is not None
         assert ours.gaussians > 10_000
+        (kept,) = tmp_path.glob(f"runs/*-{protocol}/avatars/photo-rig/*.avatar")
+        assert len(load_head(kept).cloud) == ours.gaussians
     assert "Photo rig" in done.stdout

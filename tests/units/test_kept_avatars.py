@@ -11,11 +11,16 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 
 from avatarbench.datasets.nersemble import NersembleDataset
+from avatarbench.gaussians.head import GaussianHead
 from avatarbench.method import Motion, Portrait
+from avatarbench.methods.gaussian_fit.method import FittedHead
 from avatarbench.protocol import FrameRef
+from avatarbench.viewer.page import opened
 from tests.units.nersemble_fixture import FRONTAL, pictures, write_split
+from tests.units.test_gaussian_fit import head
 from tests.units.test_render_inputs import SPEC, render
 
 
@@ -77,6 +82,13 @@ def test_one_that_cannot_be_saved_costs_no_frame_and_is_noted(
     (note,) = _rendered(data, tmp_path / "r", saving)
     assert note.startswith(f"some/one: the avatar of '501_PORTRAIT_{FRONTAL}' was not saved: {why}")
     assert not list((tmp_path / "r" / "avatars").rglob("*avatar*"))
+
+
+def test_gaussian_fit_saves_a_head_that_the_viewer_opens(tmp_path: Path) -> None:
+    FittedHead(head()).save(tmp_path / "a.avatar")
+    found = opened(tmp_path / "a.avatar")
+    assert isinstance(found, GaussianHead)
+    assert torch.allclose(found.posed(*found.neutral()).means, head().posed(*head().neutral()).means, atol=1e-5)
 
 
 def test_two_frames_of_one_sequence_are_two_avatars() -> None:

@@ -281,7 +281,7 @@ def test_white_inside_the_person_is_the_persons() -> None:
 def test_the_head_is_an_avatar_file_of_the_shared_form(tmp_path: Path) -> None:
     head = avatar().head
     assert avatar().info == {"gaussians": len(head.cloud)}
-    head.save(tmp_path / "a.avatar")
+    avatar().save(tmp_path / "a.avatar")
     again = load_head(tmp_path / "a.avatar")
     state = avatar().fit.state
     tensors = [torch.from_numpy(v) for v in (state.expression, state.joints, state.translation)]
