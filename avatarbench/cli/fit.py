@@ -72,7 +72,7 @@ def fit(
         console.print("stopped; the same command goes on from the last checkpoint.")
         raise typer.Exit(130) from None
     if before and not watch.steps:
-        typer.echo(f"{folder}: this fit is finished, and nothing was written. More steps, or another --out?")
+        typer.echo(f"{folder}: this fit is finished, and nothing was written. Another fit needs another --out.")
         return
     _report(found, folder)
 

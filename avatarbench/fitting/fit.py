@@ -3,9 +3,7 @@ constraint."""
 
 from __future__ import annotations
 
-import io
 import math
-import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ import torch
 from torch import Tensor
 
 from avatarbench.errors import DataError
-from avatarbench.files import writing
+from avatarbench.fitting import checkpoint
 from avatarbench.fitting.config import FitConfig
 from avatarbench.fitting.density import ScreenGradients, constrain, densify, prune
 from avatarbench.fitting.gaussians import LocalGaussians
@@ -188,20 +186,29 @@ class Fit:
         if self.refiner is not None:
             self.refiner.step()
         error = (image.detach().clamp(0, 1) - target[None]).square().mean()
-        self._recent = [*self._recent[-99:], float(-10 * torch.log10(error.clamp_min(1e-10)))]
+        psnr = float(-10 * torch.log10(error.clamp_min(1e-10)))
+        if not math.isfinite(psnr):
+            raise DataError(
+                f"the fit broke down at step {self.step + 1}: its picture holds NaN. Choose lower rates and another "
+                "--out."
+            )
+        self._recent = [*self._recent[-99:], psnr]
         self.step += 1
         self._change_density()
 
     def _change_density(self) -> None:
-        """Densification, fading and the constraint, where this step calls for them."""
+        """Densification, fading and the constraint, where this step calls for them; the constraint also at the end,
+        which changes nothing where densification has met it before."""
         config = self.config
         plan = config.densify
-        if plan.start <= self.step < plan.stop and self.step % plan.every == 0:
+        changes = plan.start <= self.step < plan.stop and self.step % plan.every == 0
+        if changes or self.step == config.steps:
             worth = torch.zeros(len(self.rest_frames.scale), device=self.device)
             worth.index_add_(0, self.gaussians.bindings, self.gradients.weight)
-            room = None if config.points is None else config.points - len(self.gaussians)
-            densify(self.gaussians, self.gradients, self.rest_frames, plan, self.radius, room, self.draw)
-            prune(self.gaussians, plan, config.density)
+            if changes:
+                room = None if config.points is None else config.points - len(self.gaussians)
+                densify(self.gaussians, self.gradients, self.rest_frames, plan, self.radius, room, self.draw)
+                prune(self.gaussians, plan, config.density)
             constrain(self.gaussians, config.density, config.points, worth, self.draw)
             self.gradients = ScreenGradients.zeros(len(self.gaussians), self.device)
         if self.step < plan.stop and self.step % plan.reset_every == 0:
@@ -229,23 +236,14 @@ class Fit:
             "refined": [p.detach() for p, _ in self.subject.refinements()],
             "refiner": self.refiner.state_dict() if self.refiner is not None else None,
         }
-        content = io.BytesIO()  # torch's own file writer hides a full disk behind a RuntimeError
-        torch.save(state, content)
-        with writing(path) as temporary:
-            temporary.write_bytes(content.getbuffer())
+        checkpoint.write(path, state)
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint. Raises DataError for one that is damaged, of another subject or configuration; the
-        number of steps, the device and when to save may differ."""
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            before = FitConfig.model_validate_json(state["config"])
-        except FileNotFoundError as error:
-            raise DataError(f"{path} does not exist: there is no fit to resume.") from error
-        except (OSError, EOFError, TypeError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
-            raise DataError(f"{path} is no checkpoint of a fit: {error}. Remove it and fit again.") from error
-        same = {"steps", "device", "checkpoint_every"}
-        then, now = (c.model_dump(exclude=same) for c in (before, self.config))
+        """Go on from a checkpoint. Raises DataError for one that is damaged, of another version, subject or
+        configuration. The device and when to save may differ; the number of steps may not, for rates, resolution and
+        densification follow it from the first step on."""
+        state, before = checkpoint.read(path, self.device)
+        then, now = (c.model_dump(exclude={"device", "checkpoint_every"}) for c in (before, self.config))
         if then != now:
             changed = ", ".join(f"{k} was {then[k]} and is {now[k]}" for k in then if then[k] != now[k])
             raise DataError(f"{path} was made with another configuration: {changed}. Choose another --out.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from avatarbench.datasets.images import read_image
 from avatarbench.errors import DataError
 from avatarbench.fitting.recordings import Recordings
+from avatarbench.fitting.sources import digest, of_cameras, sha256
 from avatarbench.fitting.subject import Pictures, View, resized, sized
 from avatarbench.gaussians.cloud import Cloud
 from avatarbench.gaussians.head import GaussianHead
@@ -26,8 +27,9 @@ from avatarbench.heads.rig import rotation_matrix
 from avatarbench.method import Camera, FlameParameters
 from avatarbench.tracking.vhap import VhapExport
 
-NAMED = re.compile(r"(\d{3,})_([^_]+)(?:_.*)?")
-"""How VHAP calls the export of a person's sequence: ``306_EMO-1_v16_DS4_whiteBg_staticOffset``."""
+NAMED = re.compile(r"(\d{3,})_(.+?)(?:_(?:v|DS)\d.*)?")
+"""How VHAP calls the export of a person's sequence: ``306_EMO-1_v16_DS4_whiteBg_staticOffset``. The sequence is as its
+user gave it, by NeRSemble's name or the beginning of it, and ends where the tracker's version or scale begins."""
 
 PLAIN = 250
 """Grey level above which what a mask leaves out is white already: VHAP exports pictures on white."""
@@ -117,6 +119,24 @@ class VhapSubject:
     def head(self, cloud: Cloud) -> GaussianHead:
         """The drivable head of a canonical cloud bound to :attr:`faces`."""
         return GaussianHead(cloud, self._rig, self._shape, self._small, self._offsets)
+
+    def sources(self, views: Sequence[int]) -> Mapping[str, str]:
+        """Of the views' pictures with their masks, of their cameras, and of their time steps' parameters and those of
+        the first, whose shape is everybody's."""
+        pictures: list[str] = []
+        for view in views:
+            export, index = self._frames[view]
+            if has_picture(export, index):
+                files = export.file(index, "file_path"), export.file(index, "fg_mask_path")
+                pictures += ["none" if file is None else sha256(file) for file in files]
+            else:
+                pictures.append(self._recordings.digest(self.views[view], export.frames[index], export.path))
+        times = {self._times[view]: self._frames[view] for view in (0, *views)}
+        return {
+            "pictures": digest(pictures),
+            "cameras": of_cameras(self._cameras[view] for view in views),
+            "tracking": digest([sha256(export.flame_file(index)) for _, (export, index) in sorted(times.items())]),
+        }
 
     def _read(self, root: Path, person: str, folder: Path, size: int | None) -> list[FlameParameters]:
         """Fill the lists of views; the parameters of the time steps that they index."""

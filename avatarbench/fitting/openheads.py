@@ -4,7 +4,7 @@ truth."""
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from avatarbench.datasets.nersemble import NersembleDataset
 from avatarbench.errors import DataError
+from avatarbench.fitting.sources import digest, of_openheads
 from avatarbench.fitting.subject import Pictures, View, sized
 from avatarbench.gaussians.cloud import Cloud
 from avatarbench.gaussians.head import GaussianHead
@@ -44,6 +45,7 @@ class OpenHeadsSubject:
         mine = [s for s in self._data.sequences() if self._data.identity(s) == person and AS_ANOTHER not in s]
         if not mine:
             raise DataError(f"{root} has no person '{person}'; it has {', '.join(people(self._data))}.")
+        self._person = person
         self._identity = _identity(root / person / "identity.json")
         self._count = faces
         self.views: list[View] = []
@@ -123,6 +125,11 @@ class OpenHeadsSubject:
     def head(self, cloud: Cloud) -> GaussianHead:
         """The drivable head of a canonical cloud bound to :attr:`faces`."""
         return GaussianHead(cloud, self._rig, self._shape[0], self._small)
+
+    def sources(self, views: Sequence[int]) -> Mapping[str, str]:
+        """Of the recordings that the views are of, all their pictures; of the truth, and of the shape."""
+        found = of_openheads(self._data, self._person, (self._at[view][0] for view in views))
+        return {"pictures and cameras": digest(found["pictures"]), "truth and shape": digest(found["files"])}
 
     def _placed(self, full: Tensor) -> Tensor:
         return full if self._small is None else self._small.vertices(full)

@@ -28,11 +28,11 @@ class Recordings:
     def find(self, view: View, frame: Mapping[str, Any], where: Path) -> tuple[str, int]:
         """The reader's sequence and index of a view. ``frame``: its entry in the export ``where``.
 
+        A tracker's sequence may be the beginning of the recording's name: ``EMO-1`` of ``EMO-1-shout+laugh``.
         The time step is the number that ends ``timestep_id`` (VHAP's name for the extracted frame), or
         ``timestep_index_original``, or the view's. Raises DataError for a picture that is in neither.
         """
-        sequence = f"{self.person}_{view.take}_{view.camera}"
-        steps = self._of(sequence, frame, where)
+        sequence, steps = self._of(view, frame, where)
         found = NUMBER.search(str(frame.get("timestep_id", "")))
         original = frame.get("timestep_index_original")
         number = int(found[1]) if found else original if isinstance(original, int) else view.step
@@ -51,19 +51,42 @@ class Recordings:
             return image
         return np.asarray(np.rint(image * mask[..., None] + 255 * (1 - mask[..., None])), np.uint8)
 
+    def digest(self, view: View, frame: Mapping[str, Any], where: Path) -> str:
+        """sha256 of the recording that a view is of, with its masks."""
+        return self._data.digest(self.find(view, frame, where)[0])
+
+    def _take(self, name: str) -> str:
+        """The one recording of that name, or whose name begins so; ``name`` itself where there is none."""
+        found = [take for take in self._takes if take.startswith(f"{name}-")]
+        if name in self._takes or not found:
+            return name
+        if len(found) > 1:
+            raise DataError(
+                f"{self.root} has {', '.join(found)} of person '{self.person}', and the export's '{name}' may be any "
+                "of them: name its folder after the whole sequence, e.g. "
+                f"{self.person}_{found[0]}_v16."
+            )
+        return found[0]
+
+    @cached_property
+    def _takes(self) -> list[str]:
+        mine = [name for name in self._data.sequences() if self._data.identity(name) == self.person]
+        return sorted({name.removeprefix(f"{self.person}_").rpartition("_")[0] for name in mine})
+
     @cached_property
     def _data(self) -> NersembleDataset:
         return NersembleDataset(self.root)
 
-    def _of(self, sequence: str, frame: Mapping[str, Any], where: Path) -> dict[int, int]:
-        """Index by frame number."""
+    def _of(self, view: View, frame: Mapping[str, Any], where: Path) -> tuple[str, dict[int, int]]:
+        """The reader's sequence, and its index by frame number."""
+        try:
+            sequence = f"{self.person}_{self._take(view.take)}_{view.camera}"
+            count = self._data.length(sequence)
+        except DataError as error:
+            picture = frame.get("file_path", "no picture")
+            raise DataError(
+                f"{where} names {picture}, which is not there, and it is not found in the data either: {error}"
+            ) from error
         if sequence not in self._steps:
-            try:
-                count = self._data.length(sequence)
-            except DataError as error:
-                picture = frame.get("file_path", "no picture")
-                raise DataError(
-                    f"{where} names {picture}, which is not there, and it is not in the data either: {error}"
-                ) from error
             self._steps[sequence] = {self._data.frame_number(sequence, i): i for i in range(count)}
-        return self._steps[sequence]
+        return sequence, self._steps[sequence]

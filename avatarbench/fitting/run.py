@@ -95,8 +95,8 @@ def fit_person(
 
     A checkpoint in ``out`` is continued; a fit that is finished writes nothing. ``watch`` is called after every step
     and may raise :class:`avatarbench.fitting.fit.Stop`. Raises DataError for data that cannot be fitted, a checkpoint
-    of another fit, and an ``out`` that cannot be written; UsageError for a camera or sequence that is not there, and
-    for a device; AssetError for FLAME or, where views are held out, LPIPS' weights.
+    of other pictures, tracking or configuration, and an ``out`` that cannot be written; UsageError for a camera or
+    sequence that is not there, and for a device; AssetError for FLAME or, where views are held out, LPIPS' weights.
     """
     device = device_of(config)
     subject = open_subject(root, person, config, tracking, device)
@@ -113,7 +113,7 @@ def fit_person(
             fit.load(out / CHECKPOINT)
         else:
             fit.save(out / CHECKPOINT)  # a folder that cannot be written is found before the work
-        if is_finished(out, video) and fit.step >= config.steps:
+        if is_finished(out, video) and fit.step == config.steps:
             return fit
         (out / RECORD).unlink(missing_ok=True)
         fit.run(watch, out)
@@ -175,7 +175,8 @@ def _origin(
         "rig": subject.rig,
         "held-out cameras": ", ".join(sorted(cameras)),
         "held-out sequences": ", ".join(sorted(takes)),
-        "pictures": f"{len(views)} ({hashlib.sha256(names.encode()).hexdigest()[:8]})",
+        "views": f"{len(views)} ({hashlib.sha256(names.encode()).hexdigest()[:8]})",
+        **{what: found[:16] for what, found in subject.sources(views).items()},
     }
 
 
@@ -202,6 +203,7 @@ def _record(
         "rig": subject.rig,
         "faces": len(subject.faces),
         "points": len(bindings),
+        "steps": fit.step,
         "faces_with_n_points": torch.bincount(torch.bincount(bindings, minlength=len(subject.faces))).tolist(),
         "psnr": round(fit.psnr(), 3),
         "seconds": round(fit.seconds, 3),

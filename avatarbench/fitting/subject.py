@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,6 +40,10 @@ class Person(Subject, Protocol):
 
     @property
     def rig(self) -> str: ...
+
+    def sources(self, views: Sequence[int]) -> Mapping[str, str]:
+        """sha256 of what a fit of these views is made of, by what it is: pictures, cameras, tracking. DataError."""
+        ...
 
 
 class Pictures:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from avatarbench.fitting.config import FitConfig
 from avatarbench.fitting.fit import CHECKPOINT, Fit
 from avatarbench.fitting.openheads import AS_ANOTHER, OpenHeadsSubject
 from avatarbench.fitting.run import device_of, training_views
+from avatarbench.fitting.sources import digest, of_openheads
 from avatarbench.gaussians.head import GaussianHead, load_head
 from avatarbench.method import Views
 from avatarbench.run.progress import console
@@ -103,22 +103,6 @@ def _takes(views: Views, data: NersembleDataset) -> dict[str, list[str]]:
 def _key(views: Views, learnt: dict[str, list[str]], config: FitConfig) -> str:
     """sha256 of all that decides on the avatar: pictures, cameras, truth, shape and configuration."""
     data = NersembleDataset(views.root)
-    person = views.root / views.person
-    truths = [person / "sequences" / take / "truth.npz" for take in learnt]
-    made_of = {
-        "version": VERSION,
-        "config": json.loads(config.model_dump_json()),
-        "pictures": {name: data.digest(name) for names in learnt.values() for name in names},
-        "files": {str(p.relative_to(person)): _sha256(p) for p in (person / "identity.json", *truths)},
-    }
-    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be read ({error.strerror}): a fit learns from the exact motion and shape that 'avatarbench "
-            "data openheads' writes."
-        ) from error
+    names = [name for cameras in learnt.values() for name in cameras]
+    made_of = {"version": VERSION, "config": json.loads(config.model_dump_json())}
+    return digest(made_of | of_openheads(data, views.person, names))

@@ -78,6 +78,7 @@ def test_a_fit_leaves_a_head_its_cloud_its_scores_and_pictures(here: Here, data:
     assert len(cloud) == len(read_ply(out / "cloud.ply")) == len(head.cloud) == record["points"]
     assert cloud.bindings is not None
     assert int(cloud.bindings.max()) < len(head.faces) == record["faces"]
+    assert record["steps"] == 12
     assert sum(n * count for n, count in enumerate(record["faces_with_n_points"])) == record["points"]
     scores = record["held_out"]["means"]["sequence"]
     assert 5 < scores["psnr"] < 40
@@ -94,6 +95,10 @@ def test_a_fit_leaves_a_head_its_cloud_its_scores_and_pictures(here: Here, data:
     code, said = here(*command, "points=90")
     assert code == 1
     assert "points was 120 and is 90" in said
+    for steps in (6, 24):
+        code, said = here(*command[:-1], f"steps={steps}")
+        assert code == 1
+        assert f"steps was 12 and is {steps}. Choose another --out" in said
     code, said = here("fit", data, "--subject", "501", "--out", "out", *SMALL, "steps=12")
     assert code == 1
     assert f"held-out sequences: {held} there, none here" in said

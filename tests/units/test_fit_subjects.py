@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from avatarbench.errors import AvatarbenchError, DataError, UsageError
 from avatarbench.fitting import nersemble
 from avatarbench.fitting.config import Densify, Density, FitConfig
 from avatarbench.fitting.config import Rates as GaussianRates
-from avatarbench.fitting.fit import Fit
+from avatarbench.fitting.fit import Fit, Stop
 from avatarbench.fitting.held_out import pixels
 from avatarbench.fitting.nersemble import Rates, VhapSubject
 from avatarbench.fitting.openheads import OpenHeadsSubject
@@ -240,22 +241,59 @@ def test_combined_exports_are_read_from_the_folder_that_holds_them_all(tmp_path:
         open_subject(tmp_path, "306", config(), union)
 
 
-def test_pictures_that_an_export_lacks_come_from_the_recordings(tmp_path: Path, flame: Synthetic) -> None:
+@pytest.mark.parametrize(
+    ("name", "take", "recorded"),
+    [
+        ("306_EMO-1_v16_DS4_whiteBg_staticOffset_maskBelowLine", "EMO-1", "EMO-1-shout+laugh"),
+        ("306_EXP-1_v16_DS2-0.5x_lmkSTAR_teethV3", "EXP-1", "EXP-1-head"),
+        ("306_SEN-10-port_strong_smokey_v16_DS4_whiteBg", "SEN-10-port_strong_smokey", "SEN-10-port_strong_smokey"),
+        ("306_FREE_DS4", "FREE", "FREE"),
+        ("306_EXP-3-cheeks+nose", "EXP-3-cheeks+nose", "EXP-3-cheeks+nose"),
+    ],
+)
+def test_pictures_that_an_export_lacks_come_from_the_recording_that_its_name_begins(
+    tmp_path: Path, flame: Synthetic, name: str, take: str, recorded: str
+) -> None:
+    root = tmp_path / "data"
+    export(tmp_path / name, flame, pictures=False)
+    for other in ("EMO-10-other", "EXP-10-other", "SEN-1-other"):
+        write_recording(root, other, flame, 1)
+    write_recording(root, recorded, flame)
+    subject = open_subject(root, "306", config(), tmp_path / name)
+    assert {v.take for v in subject.views} == {take}
+    assert np.array_equal(pixels(subject.image(5).numpy()), flame.pictures[2, 1])
+
+
+def write_recording(root: Path, take: str, flame: Synthetic, times: int = TIMES) -> None:
+    for index, serial in enumerate(CAMERAS):
+        at = root / "306" / "sequences" / take / "images" / f"cam_{serial}"
+        at.mkdir(parents=True)
+        for time in range(times):
+            write_png(at / f"frame_{time:05d}.png", flame.pictures[time, index])
+
+
+def test_a_recording_that_is_not_the_one_tracked_is_named(tmp_path: Path, flame: Synthetic) -> None:
     root, folder = tmp_path / "data", tmp_path / "306_EMO-1_v16"
     export(folder, flame, pictures=False)
-    for index, serial in enumerate(CAMERAS):
-        at = root / "306" / "sequences" / "EMO-1" / "images" / f"cam_{serial}"
-        at.mkdir(parents=True)
-        for time in range(TIMES):
-            write_png(at / f"frame_{time:05d}.png", flame.pictures[time, index])
-    subject = open_subject(root, "306", config(), folder)
-    assert np.array_equal(pixels(subject.image(5).numpy()), flame.pictures[2, 1])
+    write_recording(root, "EMO-1-shout+laugh", flame)
+    write_recording(root, "EMO-1-surprise", flame, 1)
+    with pytest.raises(DataError, match=r"has EMO-1-shout\+laugh, EMO-1-surprise of person '306', .* 306_EMO-1-shout"):
+        open_subject(root, "306", config(), folder)
+    for take in ("EMO-1-shout+laugh", "EMO-1-surprise"):
+        shutil.rmtree(root / "306" / "sequences" / take)
+    write_recording(root, "EMO-1", flame)
     (root / "306" / "sequences" / "EMO-1" / "images" / f"cam_{FRONTAL}" / "frame_00002.png").unlink()
     with pytest.raises(DataError, match=r"has no frame 2, which .*transforms\.json tracks"):
         open_subject(root, "306", config(), folder)
     shutil.rmtree(root / "306" / "sequences" / "EMO-1" / "images" / "cam_222200042")
-    with pytest.raises(DataError, match=r"names images/00000_01\.png, which is not there, and it is not in the data"):
+    with pytest.raises(
+        DataError, match=r"names images/00000_01\.png, which is not there, and it is not found in the data"
+    ):
         open_subject(root, "306", config(), folder)
+    with pytest.raises(
+        DataError, match=r"names images/00000_00\.png, which is not there, and it is not found in the data"
+    ):
+        open_subject(folder, "306", config())
 
 
 def test_a_refined_fit_mends_a_wrong_track_and_one_that_may_not_cannot(tmp_path: Path, flame: Synthetic) -> None:
@@ -319,6 +357,7 @@ def test_a_person_tracked_by_vhap_becomes_a_head_that_turns_and_speaks(tmp_path:
     fit = fit_person(tmp_path / "306_EMO-1", "306", tmp_path / "out", config(6), video=False)
     record = json.loads((tmp_path / "out" / "fit.json").read_text())
     assert (record["rig"], record["views"], record["held_out"]) == ("flame-teeth", 6, {"cameras": [], "sequences": []})
+    assert record["steps"] == 6
     head = load_head(tmp_path / "out" / "head.avatar")
     torch.testing.assert_close(head.cloud.means, fit.head().cloud.means)
     turntable(head, tmp_path / "turn.mp4", size=32, frames=4, beat=4)
@@ -328,6 +367,61 @@ def test_a_person_tracked_by_vhap_becomes_a_head_that_turns_and_speaks(tmp_path:
     assert all(frame.min() < 240 for frame in shown)  # the head is in every picture
     assert np.abs(shown[4] - shown[0]).max() < 40  # a face begins at the neutral front
     assert np.abs(shown[10] - shown[0]).max() > 40  # and is another in its middle
+
+
+def test_what_a_fit_of_an_export_is_made_of_changes_with_its_bytes_alone(tmp_path: Path, flame: Synthetic) -> None:
+    folder = tmp_path / "306_EMO-1"
+    frames = export(folder, flame)
+
+    def sources() -> dict[str, str]:
+        return dict(VhapSubject(tmp_path, "306", folder, faces=150).sources([2, 3]))
+
+    seen = [sources()]
+    write_png(folder / "images" / "00000_00.png", np.zeros((*SIZE, 3), np.uint8))  # not learnt from
+    np.savez(folder / "flame_param" / "00002.npz", **(parameters(2) | {"expr": np.ones((1, 100), np.float32)}))
+    assert sources() == seen[0]
+    write_png(folder / "images" / "00001_00.png", np.zeros((*SIZE, 3), np.uint8))
+    seen.append(sources())
+    write_json(folder / "transforms.json", [{**frame, "fl_x": frame["fl_x"] + 1} for frame in frames])
+    seen.append(sources())
+    for time in (1, 0):  # a time step that is learnt from, and the first, whose shape is everybody's
+        np.savez(folder / "flame_param" / f"{time:05d}.npz", **(parameters(time) | {"shape": np.ones(300, np.float32)}))
+        seen.append(sources())
+    assert changes(seen) == [{"pictures"}, {"cameras"}, {"tracking"}, {"tracking"}]
+
+
+def changes(seen: list[dict[str, str]]) -> list[set[str]]:
+    return [{key for key in a if a[key] != b[key]} for a, b in itertools.pairwise(seen)]
+
+
+def test_a_fit_of_recordings_knows_when_they_change(tmp_path: Path, flame: Synthetic) -> None:
+    root, folder = tmp_path / "data", tmp_path / "306_EMO-1_v16"
+    export(folder, flame, pictures=False)
+    write_recording(root, "EMO-1-shout+laugh", flame)
+    before = dict(open_subject(root, "306", config(), folder).sources([0]))
+    again = root / "306" / "sequences" / "EMO-1-shout+laugh" / "images" / f"cam_{FRONTAL}" / "frame_00000.png"
+    write_png(again, np.zeros((*SIZE, 3), np.uint8))
+    assert changes([before, dict(open_subject(root, "306", config(), folder).sources([0]))]) == [{"pictures"}]
+
+
+def test_a_checkpoint_does_not_go_on_with_other_pictures_or_tracking(tmp_path: Path, flame: Synthetic) -> None:
+    folder, out = tmp_path / "306_EMO-1", tmp_path / "out"
+    export(folder, flame)
+
+    def stop(progress: object) -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        fit_person(folder, "306", out, config(6), stop, video=False)
+    picture = folder / "images" / "00001_01.png"
+    whole = picture.read_bytes()
+    write_png(picture, np.zeros((*SIZE, 3), np.uint8))
+    with pytest.raises(DataError, match=r"is of another fit \(pictures: \w{16} there, \w{16} here\)\. Choose another"):
+        fit_person(folder, "306", out, config(6), video=False)
+    picture.write_bytes(whole)
+    np.savez(folder / "flame_param" / "00001.npz", **(parameters(1) | {"expr": np.ones((1, 100), np.float32)}))
+    with pytest.raises(DataError, match=r"is of another fit \(tracking: "):
+        fit_person(folder, "306", out, config(6), video=False)
 
 
 @pytest.mark.parametrize(
@@ -369,6 +463,33 @@ def test_openheads_meshes_follow_the_truth_and_pictures_come_from_every_camera()
     still = subject.rest()
     assert subject.vertices(view).shape == still.shape
     assert float((subject.vertices(view) - still).abs().max()) > 1e-3
+
+
+def test_what_a_fit_of_openheads_is_made_of_changes_with_its_bytes(tmp_path: Path) -> None:
+    split, person = embedded_split(), tmp_path / "501"
+    take = next(path for path in sorted((split / "501" / "sequences").iterdir()) if "-AS-" not in path.name)
+    shutil.copytree(take, person / "sequences" / take.name)
+    shutil.copytree(split / "501" / "calibration", person / "calibration")
+    shutil.copy(split / "501" / "identity.json", person / "identity.json")
+
+    def sources() -> dict[str, str]:
+        subject = OpenHeadsSubject(tmp_path, "501", 100, 32)
+        return dict(subject.sources(range(len(subject))))
+
+    seen = [sources(), sources()]
+    first, second = sorted(next((person / "sequences" / take.name / "images").iterdir()).iterdir())[:2]
+    first.write_bytes(second.read_bytes())
+    seen.append(sources())
+    for name in ("calibration/camera_params.json", "identity.json"):
+        (person / name).write_text((person / name).read_text() + "\n")
+        seen.append(sources())
+    truth = person / "sequences" / take.name / "truth.npz"
+    with np.load(truth, allow_pickle=False) as found:
+        moved = {key: found[key] for key in found.files}
+    np.savez(truth, **moved | {"translation": moved["translation"] + np.float32(1e-3)})
+    seen.append(sources())
+    pictures, truths = {"pictures and cameras"}, {"truth and shape"}
+    assert changes(seen) == [set(), pictures, pictures, truths, truths]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from avatarbench.errors import DataError, UsageError
@@ -77,12 +78,12 @@ def test_without_the_constraint_nothing_is_changed() -> None:
 
 def test_a_face_whose_gaussians_all_fade_is_dropped_under_the_constraint_and_kept_without() -> None:
     plan = Densify(fade=0.05)
-    with_it, without = _gaussians([0, 0, 1], [0.01, 0.02, 0.9]), _gaussians([0, 0, 1], [0.01, 0.02, 0.9])
+    with_it, without = _gaussians([0, 0, 1], [0.01, 0.02, 0.4]), _gaussians([0, 0, 1], [0.01, 0.02, 0.4])
     prune(with_it, plan, Density())
     prune(without, plan, Density(enabled=False))
     assert _counts(with_it) == {1: 1}
     assert _counts(without) == {0: 1, 1: 1}
-    prune(with_it, Densify(fade=0.95), Density())
+    prune(with_it, Densify(fade=0.45), Density())
     assert len(with_it) == 1  # a cloud is never empty
 
 
@@ -219,12 +220,65 @@ def test_a_resumed_fit_ends_with_the_same_cloud(tmp_path: Path) -> None:
         assert torch.equal(getattr(cloud, name), value), name
 
 
+@pytest.mark.parametrize("steps", [5, 13])
+def test_a_fit_that_ends_before_the_next_densification_keeps_the_constraint_too(tmp_path: Path, steps: int) -> None:
+    whole = Fit(_Ball(), range(12), _config(steps), CPU)
+    cloud = whole.run(lambda progress: None)
+    assert all(4 <= count <= 15 for count in _counts(whole.gaussians).values())
+    assert len(cloud) <= 40
+    part = Fit(_Ball(), range(12), _config(steps), CPU)
+    for _ in range(3):
+        part._one_step()
+    part.save(tmp_path / "a.pt")
+    resumed = Fit(_Ball(), range(12), _config(steps), CPU)
+    resumed.load(tmp_path / "a.pt")
+    after = resumed.run(lambda progress: None)
+    assert all(torch.equal(getattr(after, name), value) for name, value in vars(cloud).items())
+    free = _config(steps).model_copy(update={"density": Density(enabled=False), "densify": Densify(stop=0)})
+    fit = Fit(_Ball(), range(12), free, CPU)
+    fit.run(lambda progress: None)
+    assert len(fit.gaussians) == 4
+
+
+def test_a_cloud_that_meets_the_constraint_is_not_changed_by_it() -> None:
+    gaussians = _gaussians([3] * 5 + [1] * 4 + [2] * 15, [0.02 + 0.03 * i for i in range(24)])
+    before = {name: value.detach().clone() for name, value in gaussians.parameters.items()}
+    draw = torch.Generator().manual_seed(0)
+    state = draw.get_state()
+    constrain(gaussians, Density(), 24, torch.zeros(4), draw)
+    assert gaussians.bindings.tolist() == [3] * 5 + [1] * 4 + [2] * 15
+    assert all(torch.equal(gaussians.parameters[name], value) for name, value in before.items())
+    assert torch.equal(draw.get_state(), state)
+
+
+def test_a_fit_that_breaks_down_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    ball = _Ball()
+    monkeypatch.setattr(ball, "image", lambda view: torch.full((32, 32, 3), math.nan))
+    with pytest.raises(DataError, match=r"broke down at step 1: .* Choose lower rates"):
+        Fit(ball, range(12), _config(), CPU).run(lambda progress: None)
+
+
 def test_a_checkpoint_of_another_configuration_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
     fit = Fit(_Ball(), range(12), _config(), CPU)
     fit.save(tmp_path / "a.pt")
     other = Fit(_Ball(), range(12), _config().model_copy(update={"points": 30}), CPU)
     with pytest.raises(DataError, match="points was 40 and is 30"):
         other.load(tmp_path / "a.pt")
+    with pytest.raises(DataError, match="steps was 60 and is 30"):
+        Fit(_Ball(), range(12), _config(30), CPU).load(tmp_path / "a.pt")
+    Fit(_Ball(), range(12), _config().model_copy(update={"checkpoint_every": 7}), CPU).load(tmp_path / "a.pt")
+    state = torch.load(tmp_path / "a.pt", weights_only=True)
+    for change, message in (
+        ({"weights": torch.zeros(3)}, "is no checkpoint of a fit"),
+        (torch.zeros(3), "is no checkpoint of a fit"),
+        ({k: v for k, v in state.items() if k != "format"}, "by another version of avatarbench .* fit again"),
+        ({**state, "format": 99}, r"format 99, and this one reads"),
+        ({k: v for k, v in state.items() if k not in ("origin", "draw")}, "lacks origin, draw"),
+        ({**state, "config": "{}}"}, "is no checkpoint of a fit"),
+    ):
+        torch.save(change, tmp_path / "c.pt")
+        with pytest.raises(DataError, match=message):
+            fit.load(tmp_path / "c.pt")
     (tmp_path / "b.pt").write_bytes((tmp_path / "a.pt").read_bytes()[:100])
     with pytest.raises(DataError, match="no checkpoint of a fit"):
         fit.load(tmp_path / "b.pt")
@@ -242,3 +296,34 @@ def test_presets_load_and_wrong_keys_are_named() -> None:
         load_preset("mini", ["stepps=3"])
     with pytest.raises(UsageError, match="medium"):
         load_preset("medium")
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("rates", "scales", -1), ("rates", "colours", math.nan), ("rates", "opacities", math.inf),
+        ("rates", "means", (0, 1e-3)), ("rates", "means", (1e-3, 0)), ("rates", "means", (math.nan, 1e-3)),
+        ("densify", "fade", 0.5), ("densify", "gradient", math.inf), ("densify", "size", math.nan),
+        ("losses", "position", -0.1), ("losses", "scale", math.inf), ("losses", "scale_free", math.nan),
+        ("start", "opacity", math.nan), ("start", "scale", math.inf), ("start", "thickness", 1e-30),
+        ("density", "most", 10**30),
+    ],
+)  # fmt: skip
+def test_values_that_no_fit_survives_are_refused(section: str, key: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=rf"{section}\.{key}"):
+        FitConfig.model_validate({section: {key: value}})
+
+
+def test_a_seed_below_zero_and_a_share_that_is_no_number_are_refused() -> None:
+    for text in ("seed=-1", "coarse=.nan", "rates.scales=.inf"):
+        with pytest.raises(UsageError, match=text.partition("=")[0]):
+            load_preset("mini", [text])
+
+
+def test_the_extremes_that_are_allowed_give_a_finite_cloud() -> None:
+    rates = Rates(means=(10, 1e-12), scales=0, quaternions=10, opacities=10, colours=10)
+    plan = Densify(start=0, every=5, fade=0.499, reset_every=5)
+    for start in (Start(opacity=1e-4, scale=1e-4, thickness=1e-4), Start(opacity=0.9999, scale=1e3, thickness=1e3)):
+        config = _config(15).model_copy(update={"rates": rates, "densify": plan, "start": start})
+        cloud = Fit(_Ball(), range(12), config, CPU).run(lambda progress: None)
+        assert all(bool(value.isfinite().all()) for value in vars(cloud).values())
