@@ -50,7 +50,7 @@ from benchmarks import mitsuba_splats, torch_splats  # noqa: E402
 from benchmarks.rig import peak_mib, shown  # noqa: E402
 
 RATIO_OF = (10_000, 256)
-PICTURE, GRADIENT = 0.01, 1e-3
+PICTURE, GRADIENT = 0.01, 5e-3  # the peer's covariances are float32: of 30,000 Gaussians some cross a cut-off
 """What the pictures may differ by (a threshold of 1/255 that falls to the other side) and the gradients, relative to
 their norm."""
 DECIBELS, CONVERGED = 40.0, 64
