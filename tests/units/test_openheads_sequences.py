@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from avatarbench import assets
 from avatarbench.errors import UsageError
 from avatarbench.heads.anny import JOINTS, load_anny
 from avatarbench.heads.rig import rotation_matrix
@@ -163,6 +164,7 @@ def test_free_motion_of_the_test_split_spans_expressions_and_poses() -> None:
 
 
 def test_the_recorded_curves_are_the_clips() -> None:
+    assets.pull("driving-clip")
     frames = (0, 60)
     scores, vectors = record.read(frames)
     from importlib.resources import files
