@@ -164,7 +164,8 @@ def test_free_motion_of_the_test_split_spans_expressions_and_poses() -> None:
 
 
 def test_the_recorded_curves_are_the_clips() -> None:
-    assets.pull("driving-clip")
+    for name in ("driving-clip", "face-landmarker"):
+        assets.pull(name)
     frames = (0, 60)
     scores, vectors = record.read(frames)
     from importlib.resources import files
