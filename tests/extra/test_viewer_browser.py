@@ -72,7 +72,9 @@ class Tab:
 
     def ours(self) -> NDArray[np.int16]:
         """The same part of what our renderer draws for the page's camera."""
-        size = (self.camera.image_width, self.camera.image_height)
+        # The camera tells the drawing buffer's size, which viser lowers where frames are slow; the page stretches it.
+        canvas = self.browser.find_element(By.TAG_NAME, "canvas").size
+        size = (round(canvas["width"]), round(canvas["height"]))
         whole = Image.fromarray(self.view.picture(self.camera)).resize(size, Image.Resampling.BICUBIC)
         return np.asarray(whole, np.int16)[:, : self.edge]
 
