@@ -90,11 +90,11 @@ def openheads_test(
 
     Interrupt it when you like: the same command goes on where it stopped.
     """
-    from avatarbench.openheads.split import SplitPlan, make_test_split
+    from avatarbench.openheads.split import SplitPlan, make_split
     from avatarbench.openheads.views import ViewsPlan
 
     with _bar("rendering") as progress:
-        size = make_test_split(out, workers, progress, ViewsPlan() if views else SplitPlan())
+        size = make_split(out, workers, progress, ViewsPlan() if views else SplitPlan())
     typer.echo(f"{out}: {size / 1e6:.1f} MB in all.")
 
 

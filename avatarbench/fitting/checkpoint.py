@@ -14,7 +14,7 @@ from avatarbench.errors import DataError
 from avatarbench.files import writing
 from avatarbench.fitting.config import FitConfig
 
-FORMAT = 1
+FORMAT = 2
 """Raised when a fit can no longer go on from what an earlier one wrote."""
 
 KEYS = (

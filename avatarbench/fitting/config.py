@@ -49,6 +49,7 @@ class Densify(Section):
     gradient: float = Field(2e-4, gt=0)
     size: float = Field(0.01, gt=0)
     fade: float = Field(0.005, ge=1e-6, lt=0.5, description="a Gaussian less opaque than this is removed")
+    hidden: float = Field(0, ge=0, lt=1, description="one that fills less than this share of a mean view is removed")
     reset_every: int = Field(60_000, ge=1, description="opacities fall to at most twice ``fade``")
 
 

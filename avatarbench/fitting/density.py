@@ -20,11 +20,12 @@ SHRINK = 1.6
 @dataclass
 class ScreenGradients:
     """Sums over steps, each (N,): of the screen-space gradient's length, of the views that saw a Gaussian, and of what
-    it contributed to their pixels (its blending weights)."""
+    it contributed to their pixels (its blending weights, as a share of the picture). ``views``: how many there were."""
 
     total: Tensor
     seen: Tensor
     weight: Tensor
+    views: int = 0
 
     @classmethod
     def zeros(cls, count: int, device: torch.device) -> ScreenGradients:
@@ -38,6 +39,11 @@ class ScreenGradients:
         self.total[visible] += (shift_gradient * half).norm(dim=1)[visible]
         self.seen[visible] += 1
         self.weight += weight / (width * height)
+        self.views += 1
+
+    def of(self, kept: Tensor) -> ScreenGradients:
+        """Those of the Gaussians that a mask (N,) keeps."""
+        return ScreenGradients(self.total[kept], self.seen[kept], self.weight[kept], self.views)
 
     def mean(self) -> Tensor:
         return self.total / self.seen.clamp_min(1)
@@ -83,6 +89,20 @@ def densify(
     keep = torch.ones(len(gaussians), dtype=torch.bool, device=bindings.device)
     keep[split] = False
     gaussians.select(keep)
+
+
+def drop_hidden(gaussians: LocalGaussians, gradients: ScreenGradients, share: float) -> ScreenGradients:
+    """Remove what fills less than ``share`` of a mean view: the inside of a head of hair, and what no camera sees.
+
+    The sums of those that stay.
+    """
+    if share == 0 or gradients.views == 0:
+        return gradients
+    keep = gradients.weight / gradients.views >= share
+    if not bool(keep.any()):
+        keep[gradients.weight.argmax()] = True  # a cloud is never empty
+    gaussians.select(keep)
+    return gradients.of(keep)
 
 
 def prune(gaussians: LocalGaussians, config: Densify, density: Density) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from avatarbench.errors import DataError
 from avatarbench.fitting import checkpoint
 from avatarbench.fitting.config import FitConfig
-from avatarbench.fitting.density import ScreenGradients, constrain, densify, prune
+from avatarbench.fitting.density import ScreenGradients, constrain, densify, drop_hidden, prune
 from avatarbench.fitting.gaussians import LocalGaussians
 from avatarbench.fitting.loss import held, photometric
 from avatarbench.gaussians.cloud import Cloud
@@ -203,6 +203,7 @@ class Fit:
         plan = config.densify
         changes = plan.start <= self.step < plan.stop and self.step % plan.every == 0
         if changes or self.step == config.steps:
+            self.gradients = drop_hidden(self.gaussians, self.gradients, plan.hidden)
             worth = torch.zeros(len(self.rest_frames.scale), device=self.device)
             worth.index_add_(0, self.gaussians.bindings, self.gradients.weight)
             if changes:
@@ -228,7 +229,7 @@ class Fit:
             "origin": self.origin,
             "rest": self.subject.rest(),
             "gaussians": self.gaussians.state(),
-            "gradients": (self.gradients.total, self.gradients.seen, self.gradients.weight),
+            "gradients": astuple(self.gradients),
             "draw": self.draw.get_state(),
             "order": self._order,
             "recent": self._recent,

@@ -89,6 +89,11 @@ def number_of(index: int) -> int:
     return number if number < TEST_NUMBERS.start else number + len(TEST_NUMBERS)
 
 
+def index_of(number: int) -> int:
+    """The inverse of :func:`number_of`."""
+    return number - 1 if number < TEST_NUMBERS.start else number - 1 - len(TEST_NUMBERS)
+
+
 def generate(request: Request, workers: int = 2, progress: Progress = lambda done, total: None) -> int:
     """Make what is missing of ``request``; how many pictures were rendered.
 
@@ -196,8 +201,7 @@ class _Generation:
 
 
 def _states(request: Request, take: Take) -> list[HeadState]:
-    index = take.number - 1 if take.number < TEST_NUMBERS.start else take.number - 1 - len(TEST_NUMBERS)
-    return sequence(take.name, request.seed, index, request.frames, request.fps, SPLIT)
+    return sequence(take.name, request.seed, index_of(take.number), request.frames, request.fps, SPLIT)
 
 
 def _key(take: Take) -> str:

@@ -1,4 +1,7 @@
-"""The test split that ships with the package: nine people, their motion, and eight of them under the ninth's motion."""
+"""The test split that ships with the package: nine people, their motion, and eight of them under the ninth's motion.
+
+:func:`make_split` renders it, and other still pictures of a split's people.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import Any, Protocol
 from avatarbench.openheads import crew
 from avatarbench.openheads.cameras import FRONTAL, rig_cameras, target_cameras
 from avatarbench.openheads.generate import Progress, exclusively, require_renderer, rig_hash
-from avatarbench.openheads.identity import draw
+from avatarbench.openheads.identity import Identity, draw
 from avatarbench.openheads.layout import Take, person, sweep, total_bytes, write_calibration, write_json, write_truth
 from avatarbench.openheads.manifest import describe, scene, settle
 from avatarbench.openheads.sequences import sequence
@@ -41,7 +44,13 @@ class Part:
 
 
 class Plan(Protocol):
-    """What is rendered of the test split's people. ``samples``: light paths a pixel."""
+    """What is rendered of a split's people. ``samples``: light paths a pixel."""
+
+    @property
+    def split(self) -> str: ...
+
+    @property
+    def seed(self) -> int: ...
 
     @property
     def numbers(self) -> tuple[int, ...]: ...
@@ -51,6 +60,8 @@ class Plan(Protocol):
 
     @property
     def samples(self) -> int: ...
+
+    def identity(self, number: int) -> Identity: ...
 
     def parts(self, number: int) -> list[Part]:
         """The sequences of a person, each frame of one in all its cameras together."""
@@ -70,6 +81,11 @@ class SplitPlan:
     samples: int = 24
     steps: int = 24
     targets: int = 3
+    split: str = SPLIT
+    seed: int = SEED
+
+    def identity(self, number: int) -> Identity:
+        return draw(self.seed, number, self.split)
 
     def frames(self) -> range:
         """Frame numbers of FREE."""
@@ -98,14 +114,13 @@ class SplitPlan:
         return {"driver": DRIVER, "steps": self.steps, "stride": STRIDE, "target_cameras": self.targets}
 
 
-def make_test_split(
+def make_split(
     out: Path,
     workers: int = 2,
     progress: Progress = lambda done, total: None,
     split: Plan = SplitPlan(),
 ) -> int:
-    """Render what is missing of the split, or of another plan for its people, into ``out``; the size of all its files
-    in bytes.
+    """Render what is missing of the split, or of another plan, into ``out``; the size of all its files in bytes.
 
     Pictures and masks are lossless WebP. Raises UsageError where the folder holds other data or is in use, DataError
     where it cannot be written or a worker dies.
@@ -114,8 +129,8 @@ def make_test_split(
     cameras = rig_cameras(split.size)
     with exclusively(out):
         fixed = describe(
-            SPLIT,
-            SEED,
+            split.split,
+            split.seed,
             split.size,
             split.samples,
             FPS,
@@ -124,7 +139,7 @@ def make_test_split(
         )
         parts = {number: split.parts(number) for number in split.numbers}
         scenes = {
-            f"{number:03d}": scene(draw(SEED, number, SPLIT), {part.name: part.states for part in parts[number]})
+            f"{number:03d}": scene(split.identity(number), {part.name: part.states for part in parts[number]})
             for number in split.numbers
         }
         settle(out, fixed, scenes)
@@ -148,7 +163,7 @@ def _jobs(out: Path, split: Plan, parts: dict[int, list[Part]]) -> Iterator[Mome
     what a killed process left of any file."""
     cameras = rig_cameras(split.size)
     for number, of_person in parts.items():
-        identity = draw(SEED, number, SPLIT)
+        identity = split.identity(number)
         folder = person(out, number)
         sweep(folder / "identity.json", folder / "calibration" / "camera_params.json")
         write_json(folder / "identity.json", identity.to_json())
@@ -169,4 +184,6 @@ def _jobs(out: Path, split: Plan, parts: dict[int, list[Part]]) -> Iterator[Mome
                     sweep(shot.image, *([shot.mask] if shot.mask else []))
                 missing = tuple(shot for shot in shots if not shot.done)
                 if missing:
-                    yield Moment(identity, views[0][0], missing, split.samples, f"{SEED}/{number}/{part.name}/{frame}")
+                    yield Moment(
+                        identity, views[0][0], missing, split.samples, f"{split.seed}/{number}/{part.name}/{frame}"
+                    )

@@ -21,7 +21,7 @@ from avatarbench.openheads import crew, split, studio, worker
 from avatarbench.openheads.cameras import FRONTAL, SERIALS, target_cameras
 from avatarbench.openheads.generate import SAMPLES_STEP, Request, generate, number_of
 from avatarbench.openheads.layout import Take, total_bytes
-from avatarbench.openheads.split import SplitPlan, make_test_split
+from avatarbench.openheads.split import SplitPlan, make_split
 from avatarbench.openheads.views import ViewsPlan
 from avatarbench.openheads.worker import Moment, Reel
 from avatarbench.tracking.landmarks import track_frames
@@ -131,7 +131,7 @@ def test_leftovers_of_a_killed_writer_go(tmp_path: Path, inline: Inline) -> None
 
 def test_leftovers_in_the_test_split_go_and_do_not_count(tmp_path: Path, inline: Inline) -> None:
     plan = SplitPlan(numbers=(501, 509), size=24, samples=4, steps=2)
-    size = make_test_split(tmp_path, 1, split=plan)
+    size = make_split(tmp_path, 1, split=plan)
     whole = contents(tmp_path)
     assert size == sum(len(data) for data in whole.values())
     files = [p for p in tmp_path.rglob("*") if p.is_file() and not p.name.startswith(".")]
@@ -139,7 +139,7 @@ def test_leftovers_in_the_test_split_go_and_do_not_count(tmp_path: Path, inline:
         file.with_name(f".{file.name}.77-abcd.part").write_bytes(b"half")
     assert total_bytes(tmp_path) == size
     next(f for f in files if f.suffix == ".webp").unlink()  # one picture is rendered again, the others are done
-    assert make_test_split(tmp_path, 1, split=plan) == size
+    assert make_split(tmp_path, 1, split=plan) == size
     assert contents(tmp_path) == whole
 
 
@@ -147,7 +147,7 @@ def test_views_show_a_moment_from_every_camera_and_the_bar_ends_at_the_total(tmp
     few = {"EXP-1-head": (0, 2)}
     plan = ViewsPlan((501,), 24, 4, few, {"EXP-5-mouth": (1,)}, (FRONTAL, "222200042"), ("222200048",))
     told: list[tuple[int, int]] = []
-    make_test_split(tmp_path, 1, lambda *done: told.append(done), plan)
+    make_split(tmp_path, 1, lambda *done: told.append(done), plan)
     assert told[0] == (0, 8)  # 2 moments from 3 cameras, and 1 from the frontal and the held-out one
     assert told[-1] == (8, 8)
     data = NersembleDataset(tmp_path)
@@ -156,7 +156,7 @@ def test_views_show_a_moment_from_every_camera_and_the_bar_ends_at_the_total(tmp
     assert read_truth(tmp_path / "501" / "sequences" / "EXP-1-head" / "truth.npz").frames.tolist() == [0, 2]
     next(tmp_path.rglob("cam_222200042/frame_00002.webp")).unlink()
     told.clear()
-    make_test_split(tmp_path, 1, lambda *done: told.append(done), plan)
+    make_split(tmp_path, 1, lambda *done: told.append(done), plan)
     assert told == [(7, 8), (8, 8)]
 
 
@@ -278,7 +278,7 @@ def test_a_seed_makes_the_same_scenes_as_ever(tmp_path: Path, inline: Inline) ->
 
 def test_the_test_split_is_the_one_that_the_protocols_expect(tmp_path: Path, inline: Inline) -> None:
     plan = SplitPlan(numbers=(501, 509), size=24, samples=4, steps=6)
-    size = make_test_split(tmp_path, 1, split=plan)
+    size = make_split(tmp_path, 1, split=plan)
     assert size == sum(len(data) for data in contents(tmp_path).values())
     assert {p.name for p in (tmp_path / "501" / "sequences").iterdir()} == {"PORTRAIT", "FREE", "FREE-AS-509"}
     assert {p.name for p in (tmp_path / "509" / "sequences").iterdir()} == {"PORTRAIT", "FREE"}
@@ -304,10 +304,10 @@ def test_webp_is_lossless_and_the_split_resumes(tmp_path: Path, inline: Inline) 
     plan = SplitPlan(numbers=(502,), size=24, samples=4, steps=3)
     inline.limit = 3
     with pytest.raises(KeyboardInterrupt):
-        make_test_split(tmp_path / "cut", 1, split=plan)
+        make_split(tmp_path / "cut", 1, split=plan)
     inline.limit = None
-    make_test_split(tmp_path / "cut", 1, split=plan)
-    make_test_split(tmp_path / "whole", 1, split=plan)
+    make_split(tmp_path / "cut", 1, split=plan)
+    make_split(tmp_path / "whole", 1, split=plan)
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
     for job in (job for job in inline.done if isinstance(job, Moment)):
         (shot,) = job.shots
