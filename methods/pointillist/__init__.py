@@ -1,0 +1,1 @@
+"""AvatarPointillist (Liu et al. 2026), implemented from the paper."""

@@ -1,0 +1,136 @@
+"""What AvatarPointillist is told: ``configs/pointillist/*.yaml``, checked. Defaults are the paper's, or DESIGN.md's where
+it is silent."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from avatarbench.methods.pointillist.tokenizer import SLOTS
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class ImageTokens(Section):
+    """The frozen encoder of the portrait. ``size``: side of its input, pixels."""
+
+    encoder: Literal["dinov2-vitl14-reg", "vgg16"] = "dinov2-vitl14-reg"
+    size: int = Field(518, ge=32)
+
+
+class PointTokens(Section):
+    """The perceiver over surface samples of the tracked, neutralised head; one more latent stands for the whole."""
+
+    samples: int = Field(4096, ge=1)
+    latents: int = Field(256, ge=1)
+    width: int = Field(768, ge=8)
+    depth: int = Field(8, ge=0, description="self-attention layers over the latents")
+    heads: int = Field(12, ge=1)
+    bands: int = Field(8, ge=1)
+
+    @model_validator(mode="after")
+    def _divides(self) -> PointTokens:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+        return self
+
+
+class Transformer(Section):
+    """``order``: of a layer's parts, a(ttention), c(ross-attention) and f(eed-forward). ``slots``: whether a token's place
+    in its point is also embedded. ``dropout``: in feed-forward parts. ``shorten``: the hourglass' factors, one a
+    level."""
+
+    architecture: Literal["plain", "hourglass"] = "plain"
+    width: int = Field(1024, ge=8)
+    depth: int = Field(24, ge=1)
+    heads: int = Field(16, ge=1)
+    head_width: int = Field(64, ge=8)
+    order: Literal["acf", "caf"] = "acf"
+    slots: bool = False
+    dropout: float = Field(0.0, ge=0, lt=1)
+    shorten: tuple[int, ...] = (4, 4)
+
+
+class Grammar(Section):
+    """Where tokens that the grammar forbids are masked."""
+
+    training: bool = True
+    sampling: bool = True
+
+
+class Window(Section):
+    """``length`` of a training window and ``step`` between two, tokens."""
+
+    length: int = Field(12_000, ge=2 * SLOTS)
+    step: int = Field(6_000, ge=SLOTS)
+
+    @model_validator(mode="after")
+    def _whole_points(self) -> Window:
+        if self.length % SLOTS or self.step % SLOTS or self.step > self.length:
+            raise ValueError(
+                f"length {self.length} and step {self.step} must be multiples of {SLOTS}, the step not the longer one"
+            )
+        return self
+
+
+class Augment(Section):
+    """Changes of a training subject, cloud and surface samples alike. ``mirror``: as often as not; ``scale``: standard
+    deviation of each axis' factor; ``warp``: of a smooth displacement, metres; ``colour``: strength on the portrait."""
+
+    mirror: bool = False
+    scale: float = Field(0.0, ge=0, le=0.5)
+    warp: float = Field(0.0, ge=0, le=0.1)
+    colour: float = Field(0.0, ge=0, le=1)
+
+
+class Train(Section):
+    """``batch``: windows a step over all processes; ``smooth``: standard deviation, in levels, of the soft target around
+    a coordinate (0: plain cross-entropy, the paper's)."""
+
+    steps: int = Field(50_000, ge=1)
+    batch: int = Field(4, ge=1)
+    rate: float = Field(1e-4, gt=0)
+    warmup: int = Field(0, ge=0)
+    decay: Literal["none", "cosine"] = "none"
+    weight_decay: float = Field(0.01, ge=0)
+    clip: float = Field(1.0, gt=0)
+    ema: float = Field(0.999, ge=0, lt=1)
+    smooth: float = Field(0.0, ge=0, le=64)
+    precision: Literal["fp32", "bf16"] = "bf16"
+    checkpointing: bool = False
+    seed: int = Field(0, ge=0, lt=2**63)
+    evaluate_every: int = Field(1_000, ge=1)
+    save_every: int = Field(500, ge=1)
+    augment: Augment = Augment()
+
+
+class Generate(Section):
+    """``policy``: when the window is full, "refill" takes up its last half anew, as truncated training saw it;
+    "roll" drops the oldest point. ``points``: the bound."""
+
+    policy: Literal["refill", "roll"] = "refill"
+    points: int = Field(40_000, ge=1)
+    temperature: float = Field(1.0, ge=0)
+    top_k: int | None = Field(None, ge=1)
+    top_p: float = Field(1.0, gt=0, le=1)
+
+
+class Config(Section):
+    """All of stage one. ``fit``: the preset that training clouds are fitted with; ``faces``: of the rig the bindings
+    name."""
+
+    preset: str = "paper"
+    rig: str = "flame-teeth"
+    fit: str = "paper"
+    levels: int = Field(1024, ge=2)
+    faces: int = Field(10_144, ge=1)
+    image: ImageTokens = ImageTokens()
+    points: PointTokens = PointTokens()
+    transformer: Transformer = Transformer()
+    grammar: Grammar = Grammar()
+    window: Window = Window()
+    train: Train = Train()
+    generate: Generate = Generate()
