@@ -14,7 +14,7 @@ from torch import Tensor
 
 from avatarbench.errors import DataError, UsageError
 from avatarbench.fitting.config import Densify, Density, FitConfig, Rates, Start, load_preset
-from avatarbench.fitting.density import ScreenGradients, constrain, densify, prune, rank_in_face
+from avatarbench.fitting.density import ScreenGradients, constrain, densify, drop_hidden, prune, rank_in_face
 from avatarbench.fitting.fit import Fit
 from avatarbench.fitting.gaussians import LocalGaussians
 from avatarbench.fitting.loss import photometric, ssim_map
@@ -85,6 +85,24 @@ def test_a_face_whose_gaussians_all_fade_is_dropped_under_the_constraint_and_kep
     assert _counts(without) == {0: 1, 1: 1}
     prune(with_it, Densify(fade=0.45), Density())
     assert len(with_it) == 1  # a cloud is never empty
+
+
+def test_what_fills_less_than_its_share_of_a_mean_view_goes_with_its_sums() -> None:
+    gaussians = _gaussians([3, 4, 5])
+    sums = ScreenGradients(torch.tensor([1.0, 2, 3]), torch.ones(3), torch.tensor([4e-5, 1e-6, 9e-5]), views=2)
+    left = drop_hidden(gaussians, sums, 2e-5)
+    assert _counts(gaussians) == {3: 1, 5: 1}
+    assert left.total.tolist() == [1, 3]
+    assert left.views == 2
+    drop_hidden(gaussians, left, 0.5)
+    assert _counts(gaussians) == {5: 1}  # a cloud is never empty
+
+
+def test_no_share_or_no_view_drops_nothing() -> None:
+    gaussians = _gaussians([3, 4])
+    assert len(drop_hidden(gaussians, ScreenGradients.zeros(2, CPU), 0.1).total) == 2
+    drop_hidden(gaussians, ScreenGradients(*torch.zeros(3, 2), views=5), 0)
+    assert len(gaussians) == 2
 
 
 def test_densifying_clones_the_small_splits_the_large_and_children_inherit_the_binding() -> None:

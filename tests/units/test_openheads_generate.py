@@ -19,10 +19,11 @@ from avatarbench.errors import DataError, UsageError
 from avatarbench.metrics.face import NO_FACE
 from avatarbench.openheads import crew, split, studio, worker
 from avatarbench.openheads.cameras import FRONTAL, SERIALS, target_cameras
-from avatarbench.openheads.generate import SAMPLES_STEP, Request, generate, number_of
+from avatarbench.openheads.generate import SAMPLES_STEP, Request, generate, index_of, number_of
+from avatarbench.openheads.identity import draw
 from avatarbench.openheads.layout import Take, total_bytes
 from avatarbench.openheads.split import SplitPlan, make_split
-from avatarbench.openheads.views import ViewsPlan
+from avatarbench.openheads.views import TrainingPlan, ViewsPlan
 from avatarbench.openheads.worker import Moment, Reel
 from avatarbench.tracking.landmarks import track_frames
 from avatarbench.tracking.track_file import load_track
@@ -158,6 +159,24 @@ def test_views_show_a_moment_from_every_camera_and_the_bar_ends_at_the_total(tmp
     told.clear()
     make_split(tmp_path, 1, lambda *done: told.append(done), plan)
     assert told == [(7, 8), (8, 8)]
+
+
+def test_training_people_are_those_of_generate_and_a_larger_plan_keeps_the_smaller_ones(
+    tmp_path: Path, inline: Inline
+) -> None:
+    assert [index_of(number_of(index)) for index in (0, 499, 500, 900)] == [0, 499, 500, 900]
+    small = TrainingPlan(1, size=24, samples=4, moments=1, cameras=2)
+    make_split(tmp_path, 1, split=small)
+    before = contents(tmp_path)
+    assert json.loads((tmp_path / "001" / "identity.json").read_text()) == json.loads(json.dumps(draw(0, 0).to_json()))
+    make_split(tmp_path, 1, split=replace(small, people=2))
+    after = contents(tmp_path)
+    assert {name: data for name, data in after.items() if name.startswith("001")} == {
+        name: data for name, data in before.items() if name.startswith("001")
+    }
+    assert NersembleDataset(tmp_path).length(f"002_PORTRAIT_{FRONTAL}") == 1
+    with pytest.raises(UsageError, match="moments is 1 there and 2 here"):
+        make_split(tmp_path, 1, split=replace(small, moments=2))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".mp4"])
