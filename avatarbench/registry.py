@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from avatarbench.method import MethodSpec
     from avatarbench.metric import MetricSpec
     from avatarbench.protocol import ProtocolSpec
+    from avatarbench.trainer import TrainerSpec
 
-Kind = Literal["methods", "protocols", "metrics", "datasets"]
+Kind = Literal["methods", "protocols", "metrics", "datasets", "trainers"]
 GROUPS: tuple[Kind, ...] = ("methods", "protocols", "metrics", "datasets")
+"""What ``avatarbench list`` lists; ``avatarbench train --help`` lists the trainers."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,11 @@ def metric(name: str) -> MetricSpec:
 def dataset(name: str) -> DatasetSpec:
     """The dataset's spec. Raises UnknownNameError with the near misses."""
     return _spec("datasets", name)
+
+
+def trainer(name: str) -> TrainerSpec:
+    """The spec of a method's training. Raises UnknownNameError with the near misses."""
+    return _spec("trainers", name)
 
 
 def everything(kind: Kind) -> list[Any | Broken]:

@@ -8,7 +8,7 @@ import sys
 import typer
 
 import avatarbench
-from avatarbench.cli import assets, calibrate, data, fit, run, score, show, table, track, view
+from avatarbench.cli import assets, calibrate, data, fit, run, score, show, table, track, train, view
 from avatarbench.cli import list as list_
 from avatarbench.cli.doctor import doctor
 from avatarbench.errors import AvatarbenchError
@@ -35,6 +35,7 @@ app.command("view")(view.view)
 app.command("calibrate")(calibrate.calibrate)
 app.command("doctor")(doctor)
 app.add_typer(data.app, name="data", help="Data sets that are generated here.")
+app.add_typer(train.app, name="train", help="Train a method, stage by stage.")
 app.add_typer(assets.app, name="assets", help="Weights and files: pinned, verified, pulled without a login.")
 
 

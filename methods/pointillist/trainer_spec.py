@@ -1,0 +1,22 @@
+"""The stages of AvatarPointillist's training, without importing them."""
+
+from avatarbench.trainer import Stage, TrainerSpec
+
+SPEC = TrainerSpec(
+    id="pointillist",
+    summary="AvatarPointillist: one portrait to a rigged cloud of Gaussians, token by token.",
+    stages={
+        "data": Stage(
+            "Fit every training person; store clouds, portraits and their tracking.",
+            "avatarbench.methods.pointillist.data_cli:data",
+        ),
+        "ar": Stage(
+            "Train stage one, the autoregressive transformer.",
+            "avatarbench.methods.pointillist.training.cli:ar",
+        ),
+        "evaluate": Stage(
+            "Judge a checkpoint of stage one on people it has not seen.",
+            "avatarbench.methods.pointillist.evaluate_cli:evaluate",
+        ),
+    },
+)
