@@ -186,6 +186,15 @@ _ASSETS = (
         ),
     ),
     Asset(
+        id="dinov2-vitl14-reg",
+        summary="DINOv2 ViT-L/14 with four registers, the image encoder of AvatarPointillist",
+        licence="Apache-2.0",
+        filename="dinov2_vitl14_reg4_pretrain.pth",
+        sha256="36e4deffbaef061a2576705b0c36f93621e2ae20bf6274694821b0b492551b51",
+        size=1_217_607_321,
+        sources=(OwnerUrl("https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_reg4_pretrain.pth"),),
+    ),
+    Asset(
         id="arcface",
         summary="ArcFace ResNet50, WebFace600K (w600k_r50 of insightface's buffalo_l)",
         licence="non-commercial",

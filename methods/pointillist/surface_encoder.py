@@ -17,8 +17,8 @@ def fourier(values: Tensor, bands: int) -> Tensor:
 
 
 class SurfaceEncoder(nn.Module):
-    """Samples (B, S, 6), positions in the cube's units in [-1, 1] and unit normals -> (B, 1 + latents, width); the first
-    token stands for the whole."""
+    """Samples (B, S, 6), positions in the cube's units in [-1, 1] and unit normals -> (B, 1 + latents, width); the
+    first token stands for the whole."""
 
     def __init__(self, config: PointTokens) -> None:
         super().__init__()
@@ -39,7 +39,8 @@ class SurfaceEncoder(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each after a norm and added to what came in; ``cross``: the keys come from elsewhere."""
+    """Attention and feed-forward, each after a norm and added to what came in; ``cross``: the keys come from
+    elsewhere."""
 
     def __init__(self, width: int, heads: int, cross: bool = False) -> None:
         super().__init__()

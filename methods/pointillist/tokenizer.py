@@ -224,8 +224,8 @@ class Tokenizer:
 
 
 def to_sequence(vectors: Tensor, up: Up) -> Tensor:
-    """(..., 3) from a rig's axes to the sequence's: x to the subject's left, y up, z out of the face, which are FLAME's;
-    Anny's z is up and its face looks along -y."""
+    """(..., 3) from a rig's axes to the sequence's: x to the subject's left, y up, z out of the face, which are
+    FLAME's; Anny's z is up and its face looks along -y."""
     return vectors if up == "y" else torch.stack([vectors[..., 0], vectors[..., 2], -vectors[..., 1]], -1)
 
 

@@ -1,0 +1,81 @@
+"""Image tokens: a frozen network over the portrait (paper section 4.1 names DINOv2; DESIGN.md section 7 which)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, pad
+
+from avatarbench.errors import DataError, UsageError
+from avatarbench.methods.pointillist.config import ImageTokens
+from avatarbench.methods.pointillist.dinov2 import PATCH, dinov2
+from avatarbench.methods.pointillist.vgg import vgg16
+from avatarbench.metrics.networks import GPU_BATCH, Weights, fingerprint, float32_inference
+
+MEAN = (0.485, 0.456, 0.406)
+DEVIATION = (0.229, 0.224, 0.225)
+"""ImageNet's, of RGB in [0, 1]; both networks were trained under them."""
+
+WHITE = 1.0
+LEAST_SIDE = 32
+_VERSION = 1
+_ASSETS = {"vgg16": "lpips-vgg16", "dinov2-vitl14-reg": "dinov2-vitl14-reg"}
+
+
+class ImageEncoder:
+    """``count`` tokens of ``width`` of each portrait. ``fingerprint``: hash of the weights and of what is done to a
+    picture before, for caches and records."""
+
+    def __init__(self, network: nn.Module, size: int, device: str | torch.device, fingerprint: str) -> None:
+        self.network = network.eval().requires_grad_(False).to(device)
+        self.size, self.device, self.fingerprint = size, torch.device(device), fingerprint
+        with float32_inference():
+            shape = self.network(torch.zeros(1, 3, size, size, device=device)).shape
+        self.count, self.width = int(shape[1]), int(shape[2])
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """``images`` (B, H, W, 3) uint8 sRGB -> (B, count, width) float32 on the encoder's device.
+
+        The whole picture, made square by white on both sides of its shorter side, resized with antialiasing. On a CPU
+        one picture at a time, so that its tokens are the same to the last bit in any batch. Raises DataError for
+        another shape or type and for pictures below 32 pixels a side.
+        """
+        if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != torch.uint8 or not len(images):
+            raise DataError(f"images are (B, H, W, 3) uint8, and these are {tuple(images.shape)} {images.dtype}.")
+        height, width = images.shape[1:3]
+        if min(height, width) < LEAST_SIDE:
+            raise DataError(f"the picture is {width} x {height} pixels: bring one of at least {LEAST_SIDE} a side.")
+        step = 1 if self.device.type == "cpu" else GPU_BATCH
+        with float32_inference():
+            found = [self.network(prepared(part.to(self.device), self.size)) for part in images.split(step)]
+        return torch.cat(found)  # made outside of inference mode: what is trained on it may keep it for its gradients
+
+
+def prepared(images: Tensor, size: int) -> Tensor:
+    """(B, H, W, 3) uint8 -> (B, 3, ``size``, ``size``) float32 as the networks take them."""
+    pixels = images.permute(0, 3, 1, 2).float() / 255
+    height, width = pixels.shape[-2:]
+    side = max(height, width)
+    left, top = (side - width) // 2, (side - height) // 2
+    square = pad(pixels, (left, side - width - left, top, side - height - top), value=WHITE)
+    small = interpolate(square, (size, size), mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
+    mean, deviation = (torch.tensor(v, device=images.device).view(1, 3, 1, 1) for v in (MEAN, DEVIATION))
+    return (small - mean) / deviation
+
+
+def load_encoder(config: ImageTokens, device: str | torch.device = "cpu", weights: Path | None = None) -> ImageEncoder:
+    """The configured encoder with its published weights, or those of a file ``weights``.
+
+    Raises UsageError for a size that the network does not take, AssetError for weights that are missing or another
+    network's.
+    """
+    builder: Callable[[Path, int], nn.Module] = vgg16 if config.encoder == "vgg16" else dinov2
+    if config.encoder != "vgg16" and config.size % PATCH:
+        raise UsageError(f"image.size {config.size} is no multiple of {config.encoder}'s patches of {PATCH} pixels.")
+    file = Weights(_ASSETS[config.encoder], weights)
+    preprocessing = {"mean": MEAN, "deviation": DEVIATION, "size": config.size, "resize": "white square, bicubic"}
+    identity = fingerprint(config.encoder, _VERSION, file.sha256, preprocessing)
+    return ImageEncoder(builder(file.path, config.size), config.size, device, identity)
