@@ -1,4 +1,4 @@
-"""What AvatarPointillist learns from: a folder of people, each with a cloud, portraits and the tracking of every portrait.
+"""What AvatarPointillist learns from: a folder of people, each with a cloud, portraits, and their tracking.
 
 ``avatarbench train pointillist data`` writes it; docs/pointillist-data.md describes the files.
 """
