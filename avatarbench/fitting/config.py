@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from avatarbench.errors import UsageError
-from avatarbench.registry import suggest
+from avatarbench import presets
 
 Rate = Annotated[float, Field(ge=0, le=10)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
@@ -102,31 +101,4 @@ class FitConfig(Section):
 
 def load_preset(name: str, overrides: Sequence[str] = ()) -> FitConfig:
     """``configs/fit/<name>.yaml`` with ``key=value`` changes. Raises UsageError naming the key and what it accepts."""
-    from hydra import compose, initialize_config_module
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        with initialize_config_module("avatarbench.configs.fit", version_base="1.3"):
-            # "++": also fields that the preset leaves at their default; what is no field at all is refused below.
-            forced = [text if text[:1] in "+~" else f"++{text}" for text in overrides]
-            plain = OmegaConf.to_container(compose(name, overrides=forced), resolve=True)
-        return FitConfig.model_validate(plain)
-    except (HydraException, OmegaConfBaseException) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"the preset '{name}' with {' '.join(overrides) or 'no changes'}: {reason}") from error
-    except ValidationError as error:
-        lines = [_line(e["loc"], e["type"], e["msg"], e["input"]) for e in error.errors()]
-        raise UsageError("the fit's configuration is not valid:\n  " + "\n  ".join(lines)) from error
-
-
-def _line(place: tuple[int | str, ...], kind: str, message: str, value: object) -> str:
-    """One fault of a configuration; for a key that is none, the keys that are near it."""
-    name = ".".join(map(str, place))
-    if kind != "extra_forbidden":
-        return f"{name}: {message} (got {value!r})"
-    section: type[BaseModel] = FitConfig
-    for part in place[:-1]:
-        section = section.model_fields[str(part)].annotation  # type: ignore[assignment]  # sections nest in sections
-    return f"there is no '{name}'{suggest(str(place[-1]), list(section.model_fields))}"
+    return presets.load("avatarbench.configs.fit", name, overrides, FitConfig, "the fit's configuration")

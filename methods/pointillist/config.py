@@ -1,9 +1,9 @@
-"""What AvatarPointillist is told: ``configs/pointillist/*.yaml``, checked. Defaults are the paper's, or DESIGN.md's where
-it is silent."""
+"""What AvatarPointillist is told: ``configs/pointillist/*.yaml``, checked. Defaults are the paper's, or
+DESIGN.md's where it is silent."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -39,8 +39,8 @@ class PointTokens(Section):
 
 
 class Transformer(Section):
-    """``order``: of a layer's parts, a(ttention), c(ross-attention) and f(eed-forward). ``slots``: whether a token's place
-    in its point is also embedded. ``dropout``: in feed-forward parts. ``shorten``: the hourglass' factors, one a
+    """``order``: of a layer's parts, a(ttention), c(ross-attention) and f(eed-forward). ``slots``: whether a token's
+    place in its point is also embedded. ``dropout``: in feed-forward parts. ``shorten``: the hourglass' factors, one a
     level."""
 
     architecture: Literal["plain", "hourglass"] = "plain"
@@ -51,7 +51,19 @@ class Transformer(Section):
     order: Literal["acf", "caf"] = "acf"
     slots: bool = False
     dropout: float = Field(0.0, ge=0, lt=1)
-    shorten: tuple[int, ...] = (4, 4)
+    shorten: tuple[Annotated[int, Field(ge=2)], ...] = (4, 4)
+
+    @model_validator(mode="after")
+    def _deep_enough(self) -> Transformer:
+        stacks = 2 * len(self.shorten) + 1
+        if self.architecture == "hourglass" and (not self.shorten or self.depth < stacks):
+            raise ValueError(
+                f"an hourglass that shortens by {self.shorten} has {stacks} stacks of layers and depth {self.depth} "
+                "does not fill them"
+                if self.shorten
+                else "an hourglass shortens at least once"
+            )
+        return self
 
 
 class Grammar(Section):
@@ -78,17 +90,19 @@ class Window(Section):
 
 class Augment(Section):
     """Changes of a training subject, cloud and surface samples alike. ``mirror``: as often as not; ``scale``: standard
-    deviation of each axis' factor; ``warp``: of a smooth displacement, metres; ``colour``: strength on the portrait."""
+    deviation of each axis' factor; ``warp``: of a smooth displacement, metres; ``colour``: strength on the portrait,
+    of which every portrait has so many ``colours`` (0: new ones every time; few need the image encoder less often)."""
 
     mirror: bool = False
-    scale: float = Field(0.0, ge=0, le=0.5)
+    scale: float = Field(0.0, ge=0, le=0.3)
     warp: float = Field(0.0, ge=0, le=0.1)
-    colour: float = Field(0.0, ge=0, le=1)
+    colour: float = Field(0.0, ge=0, lt=1)
+    colours: int = Field(0, ge=0)
 
 
 class Train(Section):
-    """``batch``: windows a step over all processes; ``smooth``: standard deviation, in levels, of the soft target around
-    a coordinate (0: plain cross-entropy, the paper's)."""
+    """``batch``: windows a step over all processes; ``smooth``: standard deviation, in levels, of the soft target
+    around a coordinate (0: plain cross-entropy, the paper's)."""
 
     steps: int = Field(50_000, ge=1)
     batch: int = Field(4, ge=1)

@@ -10,6 +10,7 @@ from x_transformers import Decoder, TransformerWrapper
 
 from avatarbench.methods.pointillist.config import Config
 from avatarbench.methods.pointillist.grammar import Grammar
+from avatarbench.methods.pointillist.hourglass import Hourglass
 from avatarbench.methods.pointillist.surface_encoder import SurfaceEncoder
 from avatarbench.methods.pointillist.tokenizer import SLOTS, Vocabulary
 
@@ -53,25 +54,39 @@ class StageOne(nn.Module):
         self.grammar = Grammar(self.vocabulary)
 
     def condition(self, image: Tensor, samples: Tensor) -> Tensor:
-        """``image`` (B, I, W) of the frozen encoder and surface ``samples`` (B, S, 6) -> (B, I + 1 + latents, width), what
-        cross-attention sees."""
+        """``image`` (B, I, W) of the frozen encoder and surface ``samples`` (B, S, 6) -> (B, I + 1 + latents, width),
+        what cross-attention sees."""
         return torch.cat([self.image(image), self.surface_projection(self.surface(samples))], 1)
 
-    def forward(self, tokens: Tensor, context: Tensor) -> Output:
-        """``tokens`` (B, T), a window of each subject; ``context`` of :meth:`condition`. Logits are not masked."""
+    def states(self, tokens: Tensor, context: Tensor) -> Tensor:
+        """``tokens`` (B, T), a window of each subject; ``context`` of :meth:`condition`. (B, T, width): the states that
+        logits are made of, for who does not want all of those."""
+        if isinstance(self.transformer, Hourglass):
+            return self.transformer(tokens, context)
         slots = {"slot": torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens) % SLOTS}
-        logits, states = self.transformer(
+        return self.transformer(
             tokens,
             context=context,
             embed_ids=slots if self.config.transformer.slots else {},
-            return_logits_and_embeddings=True,
+            return_embeddings=True,
         )
-        return Output(logits, states)
+
+    @property
+    def head(self) -> nn.Linear:
+        """The layer that makes logits (T, V) of states; it has no bias."""
+        return self.transformer.to_logits  # type: ignore[return-value]  # both architectures have it under this name
+
+    def forward(self, tokens: Tensor, context: Tensor) -> Output:
+        """``tokens`` (B, T), a window of each subject; ``context`` of :meth:`condition`. Logits are not masked."""
+        states = self.states(tokens, context)
+        return Output(self.head(states), states)
 
 
 def build_transformer(config: Config, vocabulary: int) -> nn.Module:
-    """x-transformers' decoder in the layer order that is configured (its own is acf)."""
+    """x-transformers' decoder in the layer order that is configured (its own is acf), or stacks of it."""
     t = config.transformer
+    if t.architecture == "hourglass":
+        return Hourglass(t, vocabulary)
     layers = Decoder(
         dim=t.width,
         depth=t.depth,

@@ -1,0 +1,1 @@
+"""Training of stage one, the autoregressive transformer."""

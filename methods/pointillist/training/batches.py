@@ -1,0 +1,173 @@
+"""What a step learns from: windows of changed subjects, with what the model is told of them."""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from numpy import uint8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from avatarbench.errors import DataError
+from avatarbench.methods.pointillist.config import Config
+from avatarbench.methods.pointillist.surface import normalised, sample_surface
+from avatarbench.methods.pointillist.tokenizer import SLOTS, Points, PointsWarning, Tokenizer
+from avatarbench.methods.pointillist.training.augment import coloured, draw_change
+from avatarbench.methods.pointillist.training.seeds import generator_at, seed_of
+from avatarbench.methods.pointillist.training.windows import Order, cut, starts
+
+KEPT = 2 * 2**30
+"""Bytes of image tokens that are kept, those used last."""
+
+
+class Portrait(Protocol):
+    """``image`` (H, W, 3) uint8; ``vertices`` (V, 3) metres: the head tracked in it, neutralised, in the rig's axes."""
+
+    @property
+    def image(self) -> NDArray[uint8]: ...
+
+    @property
+    def vertices(self) -> Tensor: ...
+
+
+class Subjects(Protocol):
+    """What training asks of a set (:class:`avatarbench.methods.pointillist.training_set.TrainingSet`)."""
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    @property
+    def faces(self) -> Tensor: ...
+
+    @property
+    def mirror(self) -> Tensor: ...
+
+    @property
+    def people(self) -> tuple[str, ...]: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    def cloud(self, person: str) -> Points: ...
+
+    def portraits(self, person: str) -> Sequence[Portrait]: ...
+
+
+class Encoder(Protocol):
+    """The frozen network over portraits (:class:`avatarbench.methods.pointillist.images.ImageEncoder`)."""
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+    def tokens(self, images: Tensor) -> Tensor: ...
+
+
+class Batch(NamedTuple):
+    """``tokens`` and ``following`` (B, T); ``image`` (B, I, W) of the encoder; ``samples`` (B, S, 6), normalised;
+    ``clamped``: points that a change moved out of the cube, which were put on its border."""
+
+    tokens: Tensor
+    following: Tensor
+    image: Tensor
+    samples: Tensor
+    clamped: int
+
+
+class Batches:
+    """The training windows of a set, in the order of ``config.train.seed``.
+
+    Every draw is made from (seed, number of the window), so a step's windows are the same however many processes share
+    them and wherever a run was interrupted. Raises DataError for a set of another vocabulary.
+    """
+
+    def __init__(self, subjects: Subjects, config: Config, encoder: Encoder, device: torch.device) -> None:
+        check_vocabulary(subjects.tokenizer, config)
+        self.subjects, self.config, self.encoder, self.device = subjects, config, encoder, device
+        self._clouds = [subjects.cloud(person) for person in subjects.people]
+        if not self._clouds:
+            raise DataError("the set holds no person, so there is nothing to learn.")
+        self._starts = [starts(2 * SLOTS + SLOTS * len(cloud.bindings), config.window) for cloud in self._clouds]
+        self.order = Order([len(found) for found in self._starts], config.train.seed)
+        self._kept: OrderedDict[tuple[int, int, bool, int], Tensor] = OrderedDict()
+        self._room = KEPT
+
+    def batch(self, step: int, process: int = 0, processes: int = 1) -> Batch:
+        """What ``process`` of ``processes`` learns in ``step``: every so-manieth of the step's windows. All of them end
+        where the longest does."""
+        size = self.config.train.batch
+        found = [self._item(step * size + i) for i in range(process, size, processes)]
+        return stack(found, self.subjects.tokenizer.vocabulary.pad, self.device)
+
+    def _item(self, n: int) -> Batch:
+        config, seed = self.config, self.config.train.seed
+        person, window = self.order[n]
+        generator = generator_at(seed, "window", n)
+        tokenizer, augment = self.subjects.tokenizer, config.train.augment
+        change = draw_change(augment, tokenizer.cube.side, generator)
+        portraits = self.subjects.portraits(self.subjects.people[person])
+        which = int(torch.randint(len(portraits), (), generator=generator))
+        vertices, faces = change.places(portraits[which].vertices), change.faces(self.subjects.faces)
+        samples = normalised(sample_surface(vertices, faces, config.points.samples, generator), tokenizer)
+        cloud = self._clouds[person]
+        bindings = self.subjects.mirror[cloud.bindings] if change.mirrored else cloud.bindings
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PointsWarning)  # counted instead, and logged with the step
+            encoded = tokenizer.encode(change.places(cloud.positions), bindings)
+        found = cut(encoded.tokens, self._starts[person][window], config.window.length, tokenizer.vocabulary.pad)
+        place = (person, which)
+        image = self._image(portraits[which].image, place, change.mirrored, seed_of(seed, "light", n))
+        return Batch(found.tokens[None], found.following[None], image[None], samples[None], encoded.clamped)
+
+    def _image(self, image: NDArray[uint8], place: tuple[int, int], mirrored: bool, drawn: int) -> Tensor:
+        """(I, W) of the encoder, of the portrait at ``place`` (person, portrait), in the light ``drawn``, or that of
+        ``augment.colours`` which it falls on."""
+        augment, seed = self.config.train.augment, self.config.train.seed
+        light = 0 if not augment.colour else drawn % augment.colours if augment.colours else drawn
+        key = (*place, mirrored, light)
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        pixels = torch.from_numpy(image)
+        if augment.colour:
+            pixels = coloured(pixels, augment.colour, generator_at(seed, "colour", *place, light))
+        found = self.encoder.tokens((pixels.flip(1) if mirrored else pixels)[None])[0]
+        if not augment.colour or augment.colours:
+            self._keep(key, found)
+        return found
+
+    def _keep(self, key: tuple[int, int, bool, int], tokens: Tensor) -> None:
+        self._kept[key] = tokens
+        self._room -= tokens.nbytes
+        while self._room < 0:
+            self._room += self._kept.popitem(last=False)[1].nbytes
+
+
+def stack(items: Sequence[Batch], pad: int, device: torch.device) -> Batch:
+    """One batch of several, cut where all are padding (at a multiple of 4)."""
+    following = torch.cat([item.following for item in items])
+    used = int((following != pad).any(0).nonzero().max()) + 1
+    length = min(-(-used // SLOTS) * SLOTS, following.shape[1])
+    return Batch(
+        torch.cat([item.tokens for item in items])[:, :length].to(device),
+        following[:, :length].to(device),
+        torch.cat([item.image.to(device) for item in items]),
+        torch.cat([item.samples for item in items]).to(device),
+        sum(item.clamped for item in items),
+    )
+
+
+def check_vocabulary(tokenizer: Tokenizer, config: Config) -> None:
+    """Raises DataError for a set whose tokens are not those that are configured."""
+    found = tokenizer.vocabulary
+    if (found.levels, found.faces) != (config.levels, config.faces):
+        raise DataError(
+            f"the set has {found.levels} levels and {found.faces} faces, and the configuration {config.levels} and "
+            f"{config.faces}: train with levels={found.levels} faces={found.faces}, or name another set."
+        )

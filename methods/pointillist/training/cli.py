@@ -1,0 +1,104 @@
+"""``avatarbench train pointillist ar``: stage one from a training set to weights."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from avatarbench.methods.pointillist.training.run import Watched
+
+FIRST, MEASURED, LONG = 3, 10, 24 * 3600.0
+"""Of a run's pace: steps passed over, steps measured, and seconds left that are worth a word."""
+
+
+def ar(
+    data: Annotated[Path, typer.Option(help="The training set: a folder that 'train pointillist data' wrote.")],
+    out: Annotated[Path, typer.Option(help="The folder of results; training that was begun there goes on.")],
+    held_out: Annotated[
+        Path | None, typer.Option("--eval", help="A set of other people, to evaluate on while training.")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="mini (hours on two cores, minutes on a GPU) or paper.")] = "mini",
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of configs/pointillist/PRESET.yaml.")
+    ] = None,
+) -> None:
+    """Train stage one, the autoregressive transformer, on a training set.
+
+    \b
+    avatarbench train pointillist ar --data set --out runs/ar
+    avatarbench train pointillist ar --data set --out runs/ar --eval held-out train.steps=500
+    accelerate launch --num_processes 8 -m avatarbench train pointillist ar --data set --out runs/ar --preset paper
+
+    Writes ar.safetensors (the averaged weights), state.pt, log.jsonl, curves.png, tensorboard/ and config.json.
+    Interrupt it when you like: the same command goes on where it stopped.
+    """
+    from avatarbench.methods.pointillist.images import load_encoder
+    from avatarbench.methods.pointillist.presets import load_preset
+    from avatarbench.methods.pointillist.training.run import Interrupt, Stop, make_accelerator, train
+    from avatarbench.methods.pointillist.training_set import TrainingSet
+    from avatarbench.run.progress import console
+
+    config = load_preset(preset, overrides or [])
+    interrupt = Interrupt()
+    accelerator = make_accelerator(config)
+    subjects = TrainingSet(data)
+    encoder = load_encoder(config.image, accelerator.device)
+    watch = _Watch(interrupt, config.train.steps, accelerator.is_main_process)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, watch.interrupt)
+    try:
+        with watch:
+            train(subjects, out, config, encoder, accelerator, watch=watch, interrupt=interrupt)
+    except (KeyboardInterrupt, Stop):
+        console.print("stopped; the same command goes on from the last state that was saved.", highlight=False)
+        raise typer.Exit(130) from None
+    if accelerator.is_main_process:
+        if watch.made:
+            typer.echo(f"{out}: {config.train.steps} steps are trained; the weights are {out / 'ar.safetensors'}.")
+        else:
+            typer.echo(f"{out}: this training is finished, and nothing was done. Another needs another --out.")
+
+
+class _Watch:
+    """The bar, on the first process alone, and what stops training: Ctrl-C and SIGTERM wait for the end of a step and
+    for its state to be saved; asked twice, they do not."""
+
+    def __init__(self, interrupt: object, steps: int, shown: bool) -> None:
+        from rich.progress import Progress, TextColumn
+
+        from avatarbench.run.progress import console, progress_bar
+
+        figures = TextColumn("loss {task.fields[loss]:.3f}, {task.fields[pace]:.0f} tokens/s")
+        self._bar = Progress(TextColumn("{task.description}"), *progress_bar().columns[1:], figures, console=console)
+        self._task = self._bar.add_task("train", total=steps, loss=float("nan"), pace=0.0, start=False)
+        self._interrupt, self._shown = interrupt, shown
+        self._seconds = 0.0
+        self.made = 0
+
+    def __enter__(self) -> None:
+        if self._shown:
+            self._bar.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, watched: Watched) -> None:
+        step = watched.step
+        if not self.made:
+            self._bar.update(self._task, completed=step.step - 1)
+            self._bar.start_task(self._task)
+        self.made += 1
+        self._bar.update(self._task, completed=step.step, loss=step.loss, pace=step.tokens / max(watched.seconds, 1e-9))
+
+    def interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        from avatarbench.methods.pointillist.training.run import Interrupt
+
+        assert isinstance(self._interrupt, Interrupt)  # the module is not imported before it is needed
+        if self._interrupt.asked:
+            raise KeyboardInterrupt
+        self._interrupt.asked = True

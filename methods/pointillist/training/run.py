@@ -1,0 +1,143 @@
+"""``avatarbench train pointillist ar`` from a set to a folder of weights and curves."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+
+from avatarbench.errors import DataError
+from avatarbench.files import writing
+from avatarbench.methods.pointillist.checkpoint import save_checkpoint
+from avatarbench.methods.pointillist.config import Config
+from avatarbench.methods.pointillist.training.batches import Encoder, Subjects
+from avatarbench.methods.pointillist.training.curves import Curves
+from avatarbench.methods.pointillist.training.state import read_state, write_state
+from avatarbench.methods.pointillist.training.trainer import Step, Trainer
+
+STATE, WEIGHTS, CONFIG = "state.pt", "ar.safetensors", "config.json"
+
+
+class Stop(Exception):
+    """Raised by a watcher to end training after the step that was just made and saved."""
+
+
+class Watched(NamedTuple):
+    """What a watcher is told after a step: ``seconds`` it took, with everything about it."""
+
+    step: Step
+    steps: int
+    seconds: float
+
+
+class Interrupt:
+    """Asks training to stop at the end of a step."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+
+def make_accelerator(config: Config) -> Accelerator:
+    """Of the processes that ``accelerate launch`` started, or of this one alone."""
+    return Accelerator(
+        mixed_precision="bf16" if config.train.precision == "bf16" else "no",
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
+
+
+def train(
+    subjects: Subjects,
+    out: Path,
+    config: Config,
+    encoder: Encoder,
+    accelerator: Accelerator,
+    evaluate: Callable[[Trainer], dict[str, Any]] | None = None,
+    watch: Callable[[Watched], None] = lambda watched: None,
+    interrupt: Interrupt | None = None,
+) -> Trainer:
+    """Train until ``config.train.steps``, or go on with what ``out`` holds. Writes ``state.pt`` (to go on from),
+    ``ar.safetensors`` (the averaged weights), ``log.jsonl``, ``curves.png``, ``tensorboard/`` and ``config.json``.
+
+    ``evaluate`` is called every ``train.evaluate_every`` steps, on all processes. ``interrupt``: where it is asked on
+    any process, all save and raise :class:`Stop`. Raises DataError for data of another vocabulary, for an ``out`` of
+    another training and one that cannot be written, and
+    :class:`avatarbench.methods.pointillist.training.trainer.Diverged`.
+    """
+    trainer = Trainer(subjects, config, encoder, accelerator)
+    origin = {"data": subjects.digest, "tokenizer": json.dumps(subjects.tokenizer.to_json())}
+    seconds = read_state(out / STATE, trainer, origin) if (out / STATE).exists() else 0.0
+    main = accelerator.is_main_process
+    asked = interrupt or Interrupt()
+    with _written(out):
+        if main:  # a folder that cannot be written is found before the work
+            if not (out / STATE).exists():
+                _save(trainer, out, origin, seconds, subjects, encoder)
+            with writing(out / CONFIG) as temporary:
+                temporary.write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        with Curves(out, trainer.done) if main else nullcontext() as curves:
+            while trainer.done < config.train.steps:
+                begun = time.monotonic()
+                made = trainer.step(lambda: asked.asked)
+                line: dict[str, Any] = _line(made)
+                done = made.step == config.train.steps or made.interrupted
+                if evaluate is not None and (
+                    made.step % config.train.evaluate_every == 0 or made.step == config.train.steps
+                ):
+                    line["held_out"] = evaluate(trainer)
+                passed = time.monotonic() - begun
+                seconds += passed
+                if curves is not None:
+                    curves.write(line | {"seconds": round(passed, 4)})
+                    if done or made.step % config.train.save_every == 0:
+                        curves.flush()  # before the state, which must not know of steps that the log lacks
+                        _save(trainer, out, origin, seconds, subjects, encoder)
+                watch(Watched(made, config.train.steps, passed))
+                if made.interrupted:
+                    raise Stop
+    accelerator.wait_for_everyone()
+    return trainer
+
+
+def _line(made: Step) -> dict[str, Any]:
+    return {
+        "step": made.step,
+        "loss": made.loss,
+        "entropy": made.entropy,
+        "gradient": made.gradient,
+        "rate": made.rate,
+        "tokens": made.tokens,
+        "clamped": made.clamped,
+    }
+
+
+def _save(
+    trainer: Trainer, out: Path, origin: dict[str, str], seconds: float, subjects: Subjects, encoder: Encoder
+) -> None:
+    extra = {
+        "steps": trainer.done,
+        "seconds": round(seconds, 1),
+        "data": subjects.digest,
+        "people": len(subjects.people),
+    }
+    model = trainer.ema.average
+    shape = (encoder.count, encoder.width)
+    save_checkpoint(out / WEIGHTS, model, trainer.config, subjects.tokenizer, shape, extra)
+    write_state(out / STATE, trainer, origin, seconds)
+
+
+@contextmanager
+def _written(out: Path) -> Iterator[None]:
+    """Says of an OSError what can be done about it."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or out} cannot be written ({error.strerror or error}): free some space or choose another "
+            "--out. The same command goes on from the last state that was saved."
+        ) from error

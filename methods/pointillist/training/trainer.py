@@ -1,0 +1,165 @@
+"""Steps of AdamW on stage one, the same on one process and on many, undisturbed or resumed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from x_transformers import Decoder
+
+from avatarbench.errors import AvatarbenchError, UsageError
+from avatarbench.methods.pointillist.config import Config, Train
+from avatarbench.methods.pointillist.stage_one import StageOne
+from avatarbench.methods.pointillist.training.batches import Batches, Encoder, Subjects
+from avatarbench.methods.pointillist.training.ema import Ema
+from avatarbench.methods.pointillist.training.loss import KINDS, Sums, sums
+from avatarbench.methods.pointillist.training.seeds import seed_of
+
+
+class Diverged(AvatarbenchError):
+    """The loss or its gradient is no number any more; the weights are still those of the step before."""
+
+
+class Step(NamedTuple):
+    """One that was made. ``loss``: what is minimised, and ``entropy``: plain cross-entropy, by kind and of ``all``,
+    nats a token; ``gradient``: its norm before clipping; ``tokens`` that were asked; ``interrupted``: some process was
+    asked to stop."""
+
+    step: int
+    loss: float
+    entropy: dict[str, float]
+    gradient: float
+    rate: float
+    tokens: int
+    clamped: int
+    interrupted: bool
+
+
+class Objective(nn.Module):
+    """The model and its loss in one call, which is what data-parallel wrappers watch."""
+
+    def __init__(self, model: StageOne) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens: Tensor, following: Tensor, image: Tensor, samples: Tensor) -> Sums:
+        model, config = self.model, self.model.config
+        states = model.states(tokens, model.condition(image, samples))
+        return sums(
+            states, model.head, model.vocabulary, tokens, following, config.grammar.training, config.train.smooth
+        )
+
+
+class Trainer:
+    """Raises DataError for a set of another vocabulary and UsageError for more processes than windows a step."""
+
+    def __init__(self, subjects: Subjects, config: Config, encoder: Encoder, accelerator: Accelerator) -> None:
+        train = config.train
+        if accelerator.num_processes > train.batch:
+            raise UsageError(
+                f"{accelerator.num_processes} processes share {train.batch} windows a step (train.batch): start fewer "
+                "or make it larger."
+            )
+        self.config, self.accelerator = config, accelerator
+        self.batches = Batches(subjects, config, encoder, accelerator.device)
+        shape = (encoder.count, encoder.width)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(train.seed, "weights"))
+            self.model = StageOne(config, shape).to(accelerator.device)
+            self.ema = Ema(self.model, StageOne(config, shape).to(accelerator.device), train.ema)
+        if train.checkpointing:
+            recompute(self.model)
+        self.optimiser = torch.optim.AdamW(groups(self.model, train.weight_decay), lr=train.rate)
+        self.objective = accelerator.prepare_model(Objective(self.model))
+        self.done = 0
+        """Steps made."""
+
+    def step(self, interrupted: Callable[[], bool] = lambda: False) -> Step:
+        """Make the next one. ``interrupted``: whether this process was asked to stop, which every process is told of.
+
+        Raises :class:`Diverged`, on all processes alike.
+        """
+        accelerator, train, step = self.accelerator, self.config.train, self.done
+        processes, process = accelerator.num_processes, accelerator.process_index
+        batch = self.batches.batch(step, process, processes)
+        rate = rate_at(step, train)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad()
+        self.objective.train()
+        with torch.random.fork_rng(devices=_devices(accelerator.device)):
+            torch.manual_seed(seed_of(train.seed, "dropout", step, process))
+            found: Sums = self.objective(batch.tokens, batch.following, batch.image, batch.samples)
+            whole = self._everywhere(found, batch.clamped, interrupted())
+            # Data parallelism averages gradients over processes; the loss is a mean over the tokens of all of them.
+            accelerator.backward(found.loss * (processes / whole.asked.clamp_min(1)))
+        gradient = float(accelerator.clip_grad_norm_(self.model.parameters(), train.clip))
+        loss = float(whole.loss / whole.asked.clamp_min(1))
+        if not (math.isfinite(loss) and math.isfinite(gradient)):
+            raise Diverged(
+                f"step {step + 1}: the loss is {loss} and its gradient's norm {gradient}, so training stopped before "
+                "the weights were touched. Train anew with a lower train.rate or a longer train.warmup."
+            )
+        self.optimiser.step()
+        self.ema.update(step)
+        self.done += 1
+        counts = whole.counts.tolist()
+        entropy = {kind: e / n for kind, e, n in zip(KINDS, whole.entropy.tolist(), counts, strict=True) if n}
+        entropy["all"] = float(whole.entropy.sum() / whole.asked.clamp_min(1))
+        return Step(
+            self.done, loss, entropy, gradient, rate, int(whole.asked), int(whole.clamped), bool(whole.interrupted)
+        )
+
+    def _everywhere(self, found: Sums, clamped: int, interrupted: bool) -> _Whole:
+        """The sums over all processes."""
+        told = found.loss.new_tensor([float(clamped), float(interrupted)])
+        parts = [found.loss.detach().reshape(1), found.asked.reshape(1), told, found.entropy, found.counts]
+        whole = self.accelerator.reduce(torch.cat([part.double() for part in parts]), "sum")
+        return _Whole(whole[0], whole[1], whole[2], whole[3], whole[4 : 4 + len(KINDS)], whole[4 + len(KINDS) :])
+
+
+class _Whole(NamedTuple):
+    loss: Tensor
+    asked: Tensor
+    clamped: Tensor
+    interrupted: Tensor
+    entropy: Tensor
+    counts: Tensor
+
+
+def rate_at(step: int, train: Train) -> float:
+    """The learning rate of a step (from 0): up linearly over ``warmup``, then constant, or along a cosine to 0."""
+    if step < train.warmup:
+        return train.rate * (step + 1) / train.warmup
+    if train.decay == "none":
+        return train.rate
+    part = (step - train.warmup) / max(1, train.steps - train.warmup)
+    return train.rate * 0.5 * (1 + math.cos(math.pi * min(part, 1.0)))
+
+
+def groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """AdamW's: the matrices of linear layers, which decay, and all else (norms, biases, embeddings, latents)."""
+    matrices = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
+    return [
+        {"params": [p for p in model.parameters() if id(p) in matrices], "weight_decay": weight_decay},
+        {"params": [p for p in model.parameters() if id(p) not in matrices], "weight_decay": 0.0},
+    ]
+
+
+def recompute(model: nn.Module) -> None:
+    """Let the blocks of the transformer's layers be computed again in the backward pass instead of remembered."""
+    for layers in model.modules():
+        if isinstance(layers, Decoder):
+            for _, block, _ in layers.layers:
+                block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+
+
+def _devices(device: torch.device) -> list[torch.device]:
+    """Whose random state a step changes, beside the CPU's."""
+    return [device] if device.type == "cuda" else []
