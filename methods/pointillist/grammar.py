@@ -39,25 +39,42 @@ class Grammar(torch.nn.Module):
 
     def mask(self, logits: Tensor, tokens: Tensor) -> Tensor:
         """``logits`` (B, T, V), of which those at t predict token t + 1, with minus infinity for what the grammar
-        forbids after ``tokens`` (B, T). What follows an end or padding block is left alone: nothing is learnt there."""
+        forbids after ``tokens`` (B, T). What follows an end or padding block is left alone: nothing is learnt there.
+
+        A window that does not begin with the start block does not know the point before it: its first y is free.
+        """
+        return self.mask_(logits.clone(), tokens)
+
+    def mask_(self, logits: Tensor, tokens: Tensor) -> Tensor:
+        """:meth:`mask` in place: nothing as large as the logits is made beside them, where no gradient is asked for."""
         v = self.vocabulary
-        count = tokens.shape[1]
-        following = (torch.arange(count, device=tokens.device) + 1) % SLOTS
-        allowed = self.by_slot[following].expand(len(tokens), -1, -1).clone()
-        ended = (tokens == v.end) & (following != 0)
-        allowed[ended] = False
-        allowed[ended, v.end] = True
-        started = tokens == v.start
-        allowed[started & (following == 0), v.end] = False
-        allowed[started & (following != 0)] = False
-        allowed[started & (following != 0), v.start] = True
-        at_y = torch.nonzero(following == Y)[:, 0]
-        last = at_y - SLOTS + 1  # where the point before has its y
-        known = last >= 0
-        floor = tokens[:, last[known]]
-        floor = torch.where(floor < v.levels, floor, 0)
-        levels = torch.arange(v.levels, device=tokens.device)
-        allowed[:, at_y[known], : v.levels] &= levels >= floor[..., None]
-        over = (tokens == v.pad) | ((tokens == v.end) & (following == 0))
-        allowed[over] = True
-        return logits.masked_fill(~allowed, -torch.inf)
+        free = tokens >= v.start  # special tokens have rules of their own
+        for slot in range(SLOTS):
+            at = slice((slot - 1) % SLOTS, None, SLOTS)  # the tokens that this slot follows
+            part, ruled = logits[:, at], ~free[:, at, None]
+            if slot == BINDING:
+                part[..., : v.levels].masked_fill_(ruled, -torch.inf)
+                part[..., v.start :].masked_fill_(ruled, -torch.inf)
+            else:
+                last = v.end if slot == X else v.size
+                part[..., v.levels : last].masked_fill_(ruled, -torch.inf)
+                part[..., last + 1 :].masked_fill_(ruled, -torch.inf)
+        # Of the last point's y, three tokens before the x that a y follows.
+        floor = tokens[:, Y : tokens.shape[1] - SLOTS + Y : SLOTS]
+        later = logits[:, SLOTS::SLOTS, : v.levels]
+        floor = torch.where(floor < v.levels, floor, 0)[:, : later.shape[1], None]
+        ruled = ~free[:, SLOTS::SLOTS, None]
+        later.masked_fill_(ruled & (torch.arange(v.levels, device=tokens.device) < floor), -torch.inf)
+        block = (torch.arange(tokens.shape[1], device=tokens.device) + 1) % SLOTS != 0  # within a block
+        self._only(logits, (tokens == v.end) & block, v.end)
+        self._only(logits, (tokens == v.start) & block, v.start)
+        first = torch.nonzero((tokens == v.start) & ~block)
+        logits[first[:, 0], first[:, 1], v.levels :] = -torch.inf
+        return logits
+
+    @staticmethod
+    def _only(logits: Tensor, rows: Tensor, token: int) -> None:
+        """Forbid all but ``token`` in ``rows`` (B, T) bool, of which there are a few."""
+        found = torch.nonzero(rows)
+        logits[found[:, 0], found[:, 1], :token] = -torch.inf
+        logits[found[:, 0], found[:, 1], token + 1 :] = -torch.inf
