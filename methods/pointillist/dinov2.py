@@ -37,21 +37,7 @@ def dinov2(path: Path, size: int, depth: int = DEPTH, width: int = WIDTH, heads:
     Raises AssetError where the names or shapes are another network's, or the weights were trained at another ``size``:
     their places would have to be resampled, and the tokens would no longer be the published network's.
     """
-    from timm.models.vision_transformer import VisionTransformer
-
-    with torch.device("meta"):  # no memory and no draws for numbers that the file replaces
-        network = VisionTransformer(
-            img_size=size,
-            patch_size=PATCH,
-            embed_dim=width,
-            depth=depth,
-            num_heads=heads,
-            init_values=1e-5,
-            reg_tokens=REGISTERS,
-            no_embed_class=True,
-            num_classes=0,
-            global_pool="token",
-        )
+    network = untrained(size, depth, width, heads)
     state = renamed(read_state_dict(path), path)
     wanted = network.state_dict()
     missing, unknown = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
@@ -68,6 +54,26 @@ def dinov2(path: Path, size: int, depth: int = DEPTH, width: int = WIDTH, heads:
             )
     network.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
     return Tokens(network)
+
+
+def untrained(size: int, depth: int = DEPTH, width: int = WIDTH, heads: int = HEADS) -> nn.Module:
+    """timm's ``vit_large_patch14_reg4_dinov2``, or a smaller one, without numbers: on the meta device."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    with torch.device("meta"):  # no memory and no draws for numbers that a file replaces
+        network: nn.Module = VisionTransformer(
+            img_size=size,
+            patch_size=PATCH,
+            embed_dim=width,
+            depth=depth,
+            num_heads=heads,
+            init_values=1e-5,
+            reg_tokens=REGISTERS,
+            no_embed_class=True,
+            num_classes=0,
+            global_pool="token",
+        )
+    return network
 
 
 def renamed(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:

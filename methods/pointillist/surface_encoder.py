@@ -11,7 +11,10 @@ from avatarbench.methods.pointillist.config import PointTokens
 
 
 def fourier(values: Tensor, bands: int) -> Tensor:
-    """(..., D) in [-1, 1] -> (..., D (2 ``bands`` + 1)): the values, and sine and cosine of pi 2^k of them."""
+    """(..., D) in [-1, 1] -> (..., D (2 ``bands`` + 1)): the values, and sine and cosine of pi 2^k of them, k from 0.
+
+    The longest wave is as long as the cube's side, the shortest of 8 bands a 128th of it: eight levels of 1,024.
+    """
     angles = values[..., None, :] * (torch.pi * 2.0 ** torch.arange(bands, device=values.device))[:, None]
     return torch.cat([values[..., None, :], angles.sin(), angles.cos()], -2).flatten(-2)
 
