@@ -5,15 +5,12 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from avatarbench.methods.pointillist.training.run import Watched
-
-FIRST, MEASURED, LONG = 3, 10, 24 * 3600.0
-"""Of a run's pace: steps passed over, steps measured, and seconds left that are worth a word."""
+    from avatarbench.methods.pointillist.training.run import Interrupt, Watched
 
 
 def ar(
@@ -22,6 +19,9 @@ def ar(
     held_out: Annotated[
         Path | None, typer.Option("--eval", help="A set of other people, to evaluate on while training.")
     ] = None,
+    generate: Annotated[
+        int, typer.Option(min=0, help="With --eval: for how many of its people clouds are generated each time.")
+    ] = 3,
     preset: Annotated[str, typer.Option(help="mini (hours on two cores, minutes on a GPU) or paper.")] = "mini",
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of configs/pointillist/PRESET.yaml.")
@@ -39,6 +39,7 @@ def ar(
     """
     from avatarbench.methods.pointillist.images import load_encoder
     from avatarbench.methods.pointillist.presets import load_preset
+    from avatarbench.methods.pointillist.training.evaluation import Evaluation
     from avatarbench.methods.pointillist.training.run import Interrupt, Stop, make_accelerator, train
     from avatarbench.methods.pointillist.training_set import TrainingSet
     from avatarbench.run.progress import console
@@ -48,12 +49,13 @@ def ar(
     accelerator = make_accelerator(config)
     subjects = TrainingSet(data)
     encoder = load_encoder(config.image, accelerator.device)
+    judge = None if held_out is None else Evaluation(TrainingSet(held_out), subjects, config, encoder, generate)
     watch = _Watch(interrupt, config.train.steps, accelerator.is_main_process)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, watch.interrupt)
     try:
         with watch:
-            train(subjects, out, config, encoder, accelerator, watch=watch, interrupt=interrupt)
+            train(subjects, out, config, encoder, accelerator, judge, watch, interrupt)
     except (KeyboardInterrupt, Stop):
         console.print("stopped; the same command goes on from the last state that was saved.", highlight=False)
         raise typer.Exit(130) from None
@@ -68,7 +70,7 @@ class _Watch:
     """The bar, on the first process alone, and what stops training: Ctrl-C and SIGTERM wait for the end of a step and
     for its state to be saved; asked twice, they do not."""
 
-    def __init__(self, interrupt: object, steps: int, shown: bool) -> None:
+    def __init__(self, interrupt: Interrupt, steps: int, shown: bool) -> None:
         from rich.progress import Progress, TextColumn
 
         from avatarbench.run.progress import console, progress_bar
@@ -77,7 +79,6 @@ class _Watch:
         self._bar = Progress(TextColumn("{task.description}"), *progress_bar().columns[1:], figures, console=console)
         self._task = self._bar.add_task("train", total=steps, loss=float("nan"), pace=0.0, start=False)
         self._interrupt, self._shown = interrupt, shown
-        self._seconds = 0.0
         self.made = 0
 
     def __enter__(self) -> None:
@@ -93,12 +94,24 @@ class _Watch:
             self._bar.update(self._task, completed=step.step - 1)
             self._bar.start_task(self._task)
         self.made += 1
+        if self._shown and watched.held_out is not None:
+            self._bar.console.print(_told(step.step, watched.held_out), highlight=False, soft_wrap=True)
         self._bar.update(self._task, completed=step.step, loss=step.loss, pace=step.tokens / max(watched.seconds, 1e-9))
 
     def interrupt(self, _number: int, _frame: FrameType | None) -> None:
-        from avatarbench.methods.pointillist.training.run import Interrupt
-
-        assert isinstance(self._interrupt, Interrupt)  # the module is not imported before it is needed
         if self._interrupt.asked:
             raise KeyboardInterrupt
         self._interrupt.asked = True
+
+
+def _told(step: int, found: dict[str, Any]) -> str:
+    """One line of an evaluation."""
+    hits = ", ".join(f"{kind} {share:.1%}" for kind, share in found["accuracy"].items() if kind != "all")
+    line = f"step {step}, held out: {found['entropy']['all']:.3f} nats a token; most likely one true: {hits}"
+    made = found.get("generated")
+    if made is None:
+        return line
+    line += f"; generated {made['clouds']:.0f}: {made['valid']:.0%} valid, {made['ended']:.0%} ended"
+    if "chamfer" in made:
+        line += f", Chamfer {made['chamfer'] * 1000:.1f} mm, {made['count_error']:.0%} off in count"
+    return line

@@ -18,6 +18,7 @@ from avatarbench.methods.pointillist.checkpoint import save_checkpoint
 from avatarbench.methods.pointillist.config import Config
 from avatarbench.methods.pointillist.training.batches import Encoder, Subjects
 from avatarbench.methods.pointillist.training.curves import Curves
+from avatarbench.methods.pointillist.training.evaluation import Evaluation
 from avatarbench.methods.pointillist.training.state import read_state, write_state
 from avatarbench.methods.pointillist.training.trainer import Step, Trainer
 
@@ -25,15 +26,15 @@ STATE, WEIGHTS, CONFIG = "state.pt", "ar.safetensors", "config.json"
 
 
 class Stop(Exception):
-    """Raised by a watcher to end training after the step that was just made and saved."""
+    """Training was asked to end; the last step is saved."""
 
 
 class Watched(NamedTuple):
-    """What a watcher is told after a step: ``seconds`` it took, with everything about it."""
+    """What a watcher is told after a step: ``seconds`` it took, and what evaluation found where it came with it."""
 
     step: Step
-    steps: int
     seconds: float
+    held_out: dict[str, Any] | None
 
 
 class Interrupt:
@@ -57,14 +58,14 @@ def train(
     config: Config,
     encoder: Encoder,
     accelerator: Accelerator,
-    evaluate: Callable[[Trainer], dict[str, Any]] | None = None,
+    evaluation: Evaluation | None = None,
     watch: Callable[[Watched], None] = lambda watched: None,
     interrupt: Interrupt | None = None,
 ) -> Trainer:
     """Train until ``config.train.steps``, or go on with what ``out`` holds. Writes ``state.pt`` (to go on from),
     ``ar.safetensors`` (the averaged weights), ``log.jsonl``, ``curves.png``, ``tensorboard/`` and ``config.json``.
 
-    ``evaluate`` is called every ``train.evaluate_every`` steps, on all processes. ``interrupt``: where it is asked on
+    ``evaluation`` is made every ``train.evaluate_every`` steps and at the end. ``interrupt``: where it is asked on
     any process, all save and raise :class:`Stop`. Raises DataError for data of another vocabulary, for an ``out`` of
     another training and one that cannot be written, and
     :class:`avatarbench.methods.pointillist.training.trainer.Diverged`.
@@ -86,10 +87,9 @@ def train(
                 made = trainer.step(lambda: asked.asked)
                 line: dict[str, Any] = _line(made)
                 done = made.step == config.train.steps or made.interrupted
-                if evaluate is not None and (
-                    made.step % config.train.evaluate_every == 0 or made.step == config.train.steps
-                ):
-                    line["held_out"] = evaluate(trainer)
+                due = made.step % config.train.evaluate_every == 0 or made.step == config.train.steps
+                if evaluation is not None and due:
+                    line["held_out"] = evaluation(trainer.ema.average, accelerator)
                 passed = time.monotonic() - begun
                 seconds += passed
                 if curves is not None:
@@ -97,7 +97,7 @@ def train(
                     if done or made.step % config.train.save_every == 0:
                         curves.flush()  # before the state, which must not know of steps that the log lacks
                         _save(trainer, out, origin, seconds, subjects, encoder)
-                watch(Watched(made, config.train.steps, passed))
+                watch(Watched(made, passed, line.get("held_out")))
                 if made.interrupted:
                     raise Stop
     accelerator.wait_for_everyone()
