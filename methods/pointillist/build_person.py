@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -23,6 +24,7 @@ from avatarbench.fitting.fit import Fit, Progress
 from avatarbench.fitting.nersemble import VhapSubject
 from avatarbench.fitting.run import RECORD as FITTED
 from avatarbench.fitting.run import device_of, fit_person, open_subject, training_views
+from avatarbench.fitting.sources import sha256
 from avatarbench.methods.pointillist import build_flame, build_portraits
 from avatarbench.methods.pointillist.build_portraits import Found
 from avatarbench.methods.pointillist.tokenizer import Points
@@ -85,10 +87,11 @@ def build_person(job: Job, watch: Callable[[Progress], None] = lambda progress: 
     if not found.tracked:
         reasons = "; ".join(f"{one.place}: {one.reason}" for one in found.left) or "there is no frontal picture"
         raise DataError(f"no portrait of {job.person} can be used ({reasons}).")
-    record = _record(fit, points, found, sources | {f"portrait {k}": v for k, v in found.sources.items()})
+    sources |= {f"portrait {name}": digest for name, digest in found.sources.items()}
+    record = _record(fit, points, found, sources)
     fitted = json.loads((work / FITTED).read_text(encoding="utf-8"))
     write_json(job.folder / TIMING, {"fit": fitted["seconds"], "sitting": round(time.perf_counter() - begun, 1)})
-    _write(job.folder, points, fit.subject.rest(), found, record)
+    record = _write(job.folder, points, fit.subject.rest(), found, record)
     shutil.rmtree(work, ignore_errors=True)  # what remains of it does no harm
     return record
 
@@ -113,16 +116,18 @@ def check_cloud(points: Points, faces: int, most: int, person: str) -> None:
 
 
 def _finished(folder: Path) -> dict[str, Any] | None:
-    """The record of a finished person. Raises DataError for one that is damaged."""
+    """The record of a person whose files are what they were when it was written, None where there is no record. Raises
+    DataError for damage."""
     path = folder / RECORD
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found["sources"], dict) or not isinstance(found["portraits"], list):
-            raise ValueError("it has no sources or portraits")
+        found = dict(json.loads(path.read_text(encoding="utf-8")))
+        changed = [name for name, digest in found["files"].items() if sha256(folder / name) != digest]
+        if changed or not isinstance(found["sources"], dict):
+            raise ValueError(f"{', '.join(changed) or 'the record'} changed since it was written")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is damaged ({error}): remove {folder} to make the person anew.") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, DataError) as error:
+        raise DataError(f"{folder} is damaged ({error}): remove it to make the person anew.") from error
     return found
 
 
@@ -131,7 +136,7 @@ def _cloud(fit: Fit, job: Job) -> Points:
     assert cloud.bindings is not None  # a fit's Gaussians always have one
     points = Points(cloud.means.float().contiguous(), cloud.bindings.long())
     faces = fit.subject.faces.cpu()
-    rig = load_file(job.out / RIG)["faces"]
+    rig = read_tensors(job.out / RIG)["faces"]
     if not torch.equal(rig, faces):
         raise DataError(
             f"{job.person} was fitted on a rig of {len(faces)} faces that are not those of {job.out / RIG}: were "
@@ -171,16 +176,29 @@ def _name(number: int) -> str:
     return f"portrait-{number:02d}.png"
 
 
-def _write(folder: Path, points: Points, rest: Tensor, found: Found, record: dict[str, Any]) -> None:
+def _write(folder: Path, points: Points, rest: Tensor, found: Found, record: dict[str, Any]) -> dict[str, Any]:
+    """The record that was written, with the digests of all other files."""
     cloud = {"positions": points.positions, "bindings": points.bindings, "rest": rest.float()}
     write_tensors(folder / CLOUD, cloud)
-    names = found.tracked[0].values
-    tracked = {name: torch.stack([one.values[name] for one in found.tracked]) for name in names}
+    tracked = {key: torch.stack([one.values[key] for one in found.tracked]) for key in found.tracked[0].values}
     vertices = torch.stack([one.vertices.float() for one in found.tracked])
     write_tensors(folder / TRACKING, {"vertices": vertices} | tracked)
     for number, one in enumerate(found.tracked):
         write_png(folder / _name(number), one.image)
+    names = (CLOUD, TRACKING, *map(_name, range(len(found.tracked))))
+    record = record | {"files": {name: sha256(folder / name) for name in names}}
     write_json(folder / RECORD, record)
+    return record
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Raises DataError for a file that is missing, or holds no tensors."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise DataError(
+            f"{path} cannot be read ({error}): remove it, and what lies beside it, to make it anew."
+        ) from error
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -14,7 +14,8 @@ import typer
 from avatarbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from avatarbench.methods.pointillist.build_set import Request, Row
+    from avatarbench.methods.pointillist.build_request import Request
+    from avatarbench.methods.pointillist.build_set import Row
 
 PARTIAL = 3
 """Exit code where somebody was left out."""
@@ -93,7 +94,7 @@ def data(
 
 def _request(data: Path, out: Path, people: tuple[str, ...] | None, preset: str, overrides: list[str]) -> Request:
     from avatarbench.fitting.config import load_preset as load_fit
-    from avatarbench.methods.pointillist.build_set import Request
+    from avatarbench.methods.pointillist.build_request import Request
     from avatarbench.methods.pointillist.presets import load_preset
 
     for text in overrides:
