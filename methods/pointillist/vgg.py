@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from avatarbench.errors import AssetError
@@ -31,10 +32,12 @@ def vgg16(path: Path, size: int) -> nn.Module:
     """
     from torchvision.models import vgg16 as untrained
 
-    layers = untrained(weights=None, init_weights=False).features[:LAYERS]
+    with torch.device("meta"):  # no seconds and no draws for numbers that the file replaces
+        layers = untrained(weights=None, init_weights=False).features[:LAYERS]
     state = {name.removeprefix("features."): value for name, value in read_state_dict(path).items()}
     try:
-        layers.load_state_dict({name: value for name, value in state.items() if name in layers.state_dict()})
+        wanted = layers.state_dict().keys()
+        layers.load_state_dict({name: v for name, v in state.items() if name in wanted}, assign=True)
     except RuntimeError as error:
         raise AssetError(f"{path} does not hold VGG16's convolutions: {error}") from error
     return Grid(layers)
