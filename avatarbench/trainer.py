@@ -18,8 +18,10 @@ class Stage:
 @dataclass(frozen=True)
 class TrainerSpec:
     """``id``: the method's, which ``avatarbench train`` is given; ``stages`` by name, in the order they are run in.
+    ``generate``: ``"package.module:function"``, a :data:`avatarbench.generator.Generator`: ``avatarbench generate``.
     Registered as an entry point of the group ``avatarbench.trainers``, under its ``id``."""
 
     id: str
     summary: str
     stages: Mapping[str, Stage]
+    generate: str | None = None

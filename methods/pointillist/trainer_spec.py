@@ -19,4 +19,5 @@ SPEC = TrainerSpec(
             "avatarbench.methods.pointillist.evaluate_cli:evaluate",
         ),
     },
+    generate="avatarbench.methods.pointillist.generate:generate",
 )

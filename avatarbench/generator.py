@@ -1,0 +1,46 @@
+"""What a method that makes point clouds of portraits offers to ``avatarbench generate``. Import-light."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+Watch = Callable[[str, int, int, str], None]
+"""Told what is being done, how much of it is, of how much at most, and a few words on its pace."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """``outs``: a PLY for each of ``portraits``; ``checkpoint``: None for what ships; of the sampling, what is None
+    is as the checkpoint has it, and a ``top_k`` of 0 takes all; ``points``: the bound; ``states``: an .npz as well."""
+
+    portraits: tuple[Path, ...]
+    outs: tuple[Path, ...]
+    checkpoint: Path | None = None
+    seed: int = 0
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    points: int | None = None
+    states: bool = False
+    device: str = "auto"
+
+
+class Made(NamedTuple):
+    """What became of one portrait. ``files``: what was written, none where there is a ``failure``; ``ended``: the
+    method came to an end by itself, and not to the bound; ``notes``: what a user should know."""
+
+    portrait: Path
+    files: tuple[Path, ...] = ()
+    points: int = 0
+    seconds: float = 0.0
+    ended: bool = False
+    notes: tuple[str, ...] = ()
+    failure: str | None = None
+
+
+Generator = Callable[[Request, Watch], list[Made]]
+"""One :class:`Made` a portrait, in their order. A portrait that cannot be used is a failure of its own, and
+AvatarbenchError is for what concerns all. A file is written whole or not at all."""
