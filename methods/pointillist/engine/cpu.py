@@ -1,0 +1,110 @@
+"""Stepping on a CPU: the compiled kernels over torch's memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from avatarbench.gaussians.cpu import _as_many_threads_as_torch
+from avatarbench.methods.pointillist.config import Generate
+from avatarbench.methods.pointillist.engine import kernels
+from avatarbench.methods.pointillist.engine.prefill import cross_keys, prefill
+from avatarbench.methods.pointillist.engine.sampling import Rules
+from avatarbench.methods.pointillist.engine.weights import Packed, Weights
+from avatarbench.methods.pointillist.engine.window import Window
+from avatarbench.methods.pointillist.tokenizer import SLOTS
+
+
+class CpuStepper:
+    """S subjects, of which those of ``rows`` still go on. ``context`` (S, C, W)."""
+
+    points_at_once = 1
+
+    def __init__(self, packed: Packed, context: Tensor, window: Window, rules: Rules, options: Generate) -> None:
+        _as_many_threads_as_torch()
+        self.packed, self.window, self._rules, self._options = packed, window, rules, options
+        w = packed.weights
+        self._weights: Any = Weights._make(t.numpy() for t in w)
+        layers, across = w.qkv.shape[0], w.cross_q.shape[1]
+        self._cross = [cross_keys(packed, one) for one in context]
+        cross = [torch.stack(tensors, 1).numpy() for tensors in zip(*self._cross, strict=True)]
+        ring = (layers, len(context), packed.heads, window.capacity, across // packed.heads)
+        self._caches = kernels.Caches(np.zeros(ring, np.float32), np.zeros(ring, np.float32), *cross)
+        self._take(np.arange(len(context)))
+
+    def keep(self, going: NDArray[np.bool_]) -> None:
+        """Goes on with those of the N rows that ``going`` (N,) names."""
+        states = self._states[going]
+        self._rules.keep(going)
+        self._take(self.rows[going])
+        self._states[:] = states
+
+    def _take(self, rows: NDArray[np.int64]) -> None:
+        self.rows = rows
+        w, places = self.packed.weights, max(self._caches.keys.shape[3], self._caches.cross_keys.shape[3])
+        self._work = kernels.workspace(
+            len(rows), w.qkv.shape[2], self.packed.heads, self._caches.keys.shape[4], w.up.shape[1], places
+        )
+        self._states = np.zeros((len(rows), w.qkv.shape[2]), np.float32)
+
+    def prefill(self, tokens: Tensor) -> Tensor:
+        """A window that begins with ``tokens`` (N, T) of the going subjects -> their states (N, T, W)."""
+        states = []
+        count = tokens.shape[1]
+        for row, own in zip(self.rows, tokens, strict=True):
+            filled = prefill(self.packed, own, self._cross[row])
+            self._caches.keys[:, row, :, :count] = filled.keys.numpy()
+            self._caches.values[:, row, :, :count] = filled.values.numpy()
+            states.append(filled.states)
+        self.window.position = count
+        found = torch.stack(states)
+        self._states[:] = found[:, -1].numpy()
+        return found
+
+    def feed(self, tokens: Tensor) -> Tensor:
+        """One token (N,) each -> states (N, W)."""
+        return torch.from_numpy(self._step(tokens.contiguous().numpy()).copy())
+
+    def logits(self) -> Tensor:
+        """(N, V): what the last states say."""
+        return torch.from_numpy(self._logits(0, len(self._weights.head)))
+
+    def points(self, draws: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+        """Samples and feeds as many tokens as ``draws`` (N, T) has, from a point's start: these tokens (N, T), and the
+        states that predicted them (N, T, W)."""
+        _as_many_threads_as_torch()
+        count = draws.shape[1]
+        tokens = np.empty((len(self.rows), count), np.int64)
+        states = np.empty((len(self.rows), count, self._states.shape[1]), np.float32)
+        for t in range(count):
+            states[:, t] = self._states
+            logits = self._of_span(t % SLOTS)
+            for n in range(len(self.rows)):
+                tokens[n, t] = self._rules.choose(n, t % SLOTS, logits[n], draws[n, t], self._options)
+            self._step(np.ascontiguousarray(tokens[:, t]))
+        return torch.from_numpy(tokens), torch.from_numpy(states)
+
+    def _step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The states (N, W) are overwritten by the next step."""
+        spot = self.window.advance()
+        first = self.packed.cross_first
+        slot = spot.position % SLOTS
+        w, c = self._weights, self._caches
+        kernels.step(w, first, c, self.rows, tokens, slot, *spot, self._work, self._states)
+        return self._states
+
+    def _logits(self, low: int, high: int) -> NDArray[np.float32]:
+        out = np.empty((len(self.rows), high - low), np.float32)
+        kernels.linear(self._states, self._weights.head[low:high], self._work.none, out, kernels.ASSIGN)
+        return out
+
+    def _of_span(self, slot: int) -> NDArray[np.float32]:
+        low, high, end = self._rules.spans[slot]
+        if not end:
+            return self._logits(low, high)
+        last = self._rules.vocabulary.end
+        return np.concatenate([self._logits(low, high), self._logits(last, last + 1)], 1)

@@ -1,0 +1,213 @@
+"""Point clouds sampled from a trained stage one: exact with respect to its weights, and as fast as memory allows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from avatarbench.errors import UsageError
+from avatarbench.methods.pointillist.config import Generate
+from avatarbench.methods.pointillist.engine.sampling import Draws, Rules
+from avatarbench.methods.pointillist.engine.weights import pack
+from avatarbench.methods.pointillist.engine.window import Policy, Window
+from avatarbench.methods.pointillist.stage_one import Output, StageOne
+from avatarbench.methods.pointillist.tokenizer import SLOTS
+
+Reason = Literal["ended", "bound", "cancelled"]
+
+
+class Generated(NamedTuple):
+    """One subject's sequence. ``tokens`` (4 N + 8,) int64: start block, N points, end block; ``states`` (4 N, W) in the
+    engine's dtype: those whose logits predicted the points' tokens, so that states[i] belongs to tokens[4 + i].
+
+    ``reason``: the model ended it, it had as many points as the bound allows, or it was cancelled; the end block is
+    there in all three. Sampled without the grammar, "ended" leaves the block that holds the first end token as it was
+    sampled. ``seconds``: from the call to this subject's end.
+    """
+
+    tokens: Tensor
+    states: Tensor
+    reason: Reason
+    seconds: float
+
+
+class Progress(NamedTuple):
+    """``points`` of each subject so far, ``rate`` over all of them a second; ``left``: seconds until the bound at this
+    rate, None before there is one: the model may end a sequence at any point before."""
+
+    points: tuple[int, ...]
+    rate: float
+    left: float | None
+    bound: int
+
+
+Watch = Callable[[Progress], bool | None]
+"""Is told after every few points. True cancels: what there is so far is returned. What it raises comes through."""
+
+
+class Stepper(Protocol):
+    """S subjects, all at the same token; N of them, ``rows``, still go on."""
+
+    window: Window
+    rows: NDArray[np.int64]
+    points_at_once: int
+
+    def keep(self, going: NDArray[np.bool_]) -> None:
+        """Goes on with those of the N rows that ``going`` (N,) names."""
+
+    def prefill(self, tokens: Tensor) -> Tensor:
+        """A window that begins with ``tokens`` (N, T) -> their states (N, T, W)."""
+
+    def feed(self, tokens: Tensor) -> Tensor:
+        """One token (N,) each -> states (N, W)."""
+
+    def logits(self) -> Tensor:
+        """(N, V): what the last states say."""
+
+    def points(self, draws: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+        """Samples and feeds as many tokens as ``draws`` (N, T) has, from a point's start: these tokens (N, T), and the
+        states that predicted them (N, T, W)."""
+
+
+class Engine:
+    """Steps through a copy of ``model``'s weights in ``dtype``, on its device.
+
+    On a CPU by compiled kernels, in float32; on CUDA by a captured graph, in float32 or bfloat16. Raises UsageError for
+    an architecture or a dtype that it does not know.
+    """
+
+    def __init__(self, model: StageOne, dtype: torch.dtype = torch.float32) -> None:
+        self.packed = pack(model, dtype)
+        self.vocabulary, self.config = model.vocabulary, model.config
+        self.device = self.packed.weights.head.device
+        if self.device.type == "cpu" and dtype != torch.float32:
+            raise UsageError(f"the engine steps in float32 on a CPU, not in {dtype}: ask for that, or move to CUDA.")
+        if dtype not in (torch.float32, torch.bfloat16):
+            raise UsageError(f"the engine steps in float32 or bfloat16, not in {dtype}.")
+
+    @torch.inference_mode()
+    def generate(
+        self, context: Tensor, options: Generate, seeds: Sequence[int], watch: Watch | None = None
+    ) -> list[Generated]:
+        """One sequence for each row of ``context`` (B, C, W) of ``model.condition``, sampled with the seed of its own:
+        on a CPU, the same one for any batch and any mates in it. The grammar holds where ``config.grammar.sampling``
+        says so.
+
+        Raises UsageError for as many seeds as there are no subjects, DataError where the logits are not finite.
+        """
+        if len(seeds) != len(context) or not len(context):
+            raise UsageError(f"{len(seeds)} seeds for {len(context)} subjects: give each of them one.")
+        stepper = self.stepper(context, options, SLOTS * (options.points + 2))
+        run = _Run(self, options, seeds, watch)
+        stepper.prefill(torch.full((len(context), SLOTS), self.vocabulary.start, device=self.device))
+        while len(stepper.rows):
+            if stepper.window.full:
+                stepper.prefill(run.last(stepper.rows, stepper.window.kept).to(self.device))
+            run.take(stepper, self._points_now(stepper, options.points + 1 - run.points))
+        return run.results()
+
+    @torch.inference_mode()
+    def logits(self, tokens: Tensor, context: Tensor, policy: Policy) -> Output:
+        """What generation would have been told before each of the given tokens: ``tokens`` (B, T), of which the first 4
+        are a window's start and T is a multiple of 4, are fed as it feeds them, window after window.
+
+        Logits (B, T, V) and states (B, T, W); those at t predict token t + 1, as those of ``model(...)`` do.
+        """
+        if tokens.shape[1] < SLOTS or tokens.shape[1] % SLOTS:
+            raise UsageError(f"{tokens.shape[1]} tokens are no whole number of points, which have {SLOTS} each.")
+        stepper = self.stepper(context, Generate(policy=policy), tokens.shape[1])
+        states = list(stepper.prefill(tokens[:, :SLOTS]).unbind(1))
+        head = self.packed.weights.head
+        logits = [torch.nn.functional.linear(state, head) for state in states[:-1]] + [stepper.logits()]
+        for t in range(SLOTS, tokens.shape[1]):
+            states.append(stepper.feed(tokens[:, t]))
+            if stepper.window.full:
+                states[-1] = stepper.prefill(tokens[:, t + 1 - stepper.window.kept : t + 1])[:, -1]
+            logits.append(stepper.logits())
+        return Output(torch.stack(logits, 1), torch.stack(states, 1))
+
+    def stepper(self, context: Tensor, options: Generate, tokens: int) -> Stepper:
+        """For sequences of ``tokens`` tokens at most."""
+        rules = Rules(self.vocabulary, self.config.grammar.sampling, len(context))
+        window = Window(self.config.window.length, options.policy, tokens)
+        if context.ndim != 3 or context.shape[2] != self.packed.weights.head.shape[1]:
+            raise UsageError(f"a context {tuple(context.shape)} is not (B, C, {self.packed.weights.head.shape[1]}).")
+        context = context.detach().to(self.device)
+        from avatarbench.methods.pointillist.engine.cpu import CpuStepper
+
+        return CpuStepper(self.packed, context.float(), window, rules, options)
+
+    @staticmethod
+    def _points_now(stepper: Stepper, left: int) -> int:
+        room = stepper.window.room
+        return min(stepper.points_at_once, left, left if room is None else room // SLOTS)
+
+
+class _Run:
+    """What one call of :meth:`Engine.generate` has gathered."""
+
+    def __init__(self, engine: Engine, options: Generate, seeds: Sequence[int], watch: Watch | None) -> None:
+        self.vocabulary, self.bound, self.watch = engine.vocabulary, options.points, watch
+        self.draws = [Draws(seed) for seed in seeds]
+        self.tokens = [[torch.full((SLOTS,), self.vocabulary.start)] for _ in seeds]
+        self.states = [[engine.packed.weights.head[:0].cpu()] for _ in seeds]
+        self.counts = [0] * len(seeds)
+        self.found: list[Generated | None] = [None] * len(seeds)
+        self.points = 0  # blocks that the going subjects have been through
+        self.begun = time.perf_counter()
+        self.cancelled = False
+
+    def last(self, rows: NDArray[np.int64], count: int) -> Tensor:
+        """(N, count): the last tokens of these subjects."""
+        return torch.stack([torch.cat(self.tokens[row])[-count:] for row in rows])
+
+    def take(self, stepper: Stepper, points: int) -> None:
+        """The next points of all that go on, of whom those are left out that come to an end."""
+        draws = np.stack([self.draws[row].take(SLOTS * points) for row in stepper.rows])
+        tokens, states = (found.cpu() for found in stepper.points(draws))
+        self.points += points
+        going = np.ones(len(stepper.rows), bool)
+        for n, row in enumerate(stepper.rows):
+            going[n] = self._add(row, tokens[n], states[n])
+        if self.watch is not None and self.watch(self._progress()):
+            for n, row in enumerate(stepper.rows):
+                if going[n]:
+                    self._finish(row, "cancelled")
+            going[:] = False
+        if not going.all():
+            stepper.keep(going)
+
+    def _add(self, row: int, tokens: Tensor, states: Tensor) -> bool:
+        """Whether the subject goes on."""
+        blocks = tokens.reshape(-1, SLOTS)
+        over = torch.nonzero((blocks == self.vocabulary.end).any(1))[:, 0]
+        whole = int(over[0]) if len(over) else len(blocks)
+        bounded = min(whole, self.bound - self.counts[row])
+        self.tokens[row].append(blocks[:bounded].reshape(-1))
+        self.states[row].append(states[: SLOTS * bounded].clone())
+        self.counts[row] += bounded
+        if bounded < whole:
+            self._finish(row, "bound")
+        elif len(over):
+            self._finish(row, "ended", blocks[whole])
+        return self.found[row] is None
+
+    def _finish(self, row: int, reason: Reason, block: Tensor | None = None) -> None:
+        block = torch.full((SLOTS,), self.vocabulary.end) if block is None else block
+        tokens, states = torch.cat([*self.tokens[row], block]), torch.cat(self.states[row])
+        self.found[row] = Generated(tokens, states, reason, time.perf_counter() - self.begun)
+        self.states[row] = []
+
+    def _progress(self) -> Progress:
+        rate = sum(self.counts) / max(time.perf_counter() - self.begun, 1e-9)
+        going = [self.bound - count for count, found in zip(self.counts, self.found, strict=True) if found is None]
+        return Progress(tuple(self.counts), rate, sum(going) / rate if rate else None, self.bound)
+
+    def results(self) -> list[Generated]:
+        return [found for found in self.found if found is not None]
