@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -11,8 +10,8 @@ from torch.nn.functional import interpolate, pad
 
 from avatarbench.errors import DataError, UsageError
 from avatarbench.methods.pointillist.config import ImageTokens
-from avatarbench.methods.pointillist.dinov2 import PATCH, dinov2
-from avatarbench.methods.pointillist.vgg import vgg16
+from avatarbench.methods.pointillist.dinov2 import PATCH, REGISTERS, WIDTH, dinov2
+from avatarbench.methods.pointillist.vgg import CHANNELS, STRIDE, vgg16
 from avatarbench.metrics.networks import GPU_BATCH, Weights, fingerprint, float32_inference
 
 MEAN = (0.485, 0.456, 0.406)
@@ -26,15 +25,15 @@ _ASSETS = {"vgg16": "lpips-vgg16", "dinov2-vitl14-reg": "dinov2-vitl14-reg"}
 
 
 class ImageEncoder:
-    """``count`` tokens of ``width`` of each portrait. ``fingerprint``: hash of the weights and of what is done to a
-    picture before, for caches and records."""
+    """``shape``: the ``count`` and ``width`` of the tokens that ``network`` makes of (B, 3, size, size).
+    ``fingerprint``: hash of the weights and of what is done to a picture before, for caches and records."""
 
-    def __init__(self, network: nn.Module, size: int, device: str | torch.device, fingerprint: str) -> None:
+    def __init__(
+        self, network: nn.Module, size: int, shape: tuple[int, int], device: str | torch.device, fingerprint: str
+    ) -> None:
         self.network = network.eval().requires_grad_(False).to(device)
         self.size, self.device, self.fingerprint = size, torch.device(device), fingerprint
-        with float32_inference():
-            shape = self.network(torch.zeros(1, 3, size, size, device=device)).shape
-        self.count, self.width = int(shape[1]), int(shape[2])
+        self.count, self.width = shape
 
     def tokens(self, images: Tensor) -> Tensor:
         """``images`` (B, H, W, 3) uint8 sRGB -> (B, count, width) float32 on the encoder's device.
@@ -72,10 +71,13 @@ def load_encoder(config: ImageTokens, device: str | torch.device = "cpu", weight
     Raises UsageError for a size that the network does not take, AssetError for weights that are missing or another
     network's.
     """
-    builder: Callable[[Path, int], nn.Module] = vgg16 if config.encoder == "vgg16" else dinov2
     if config.encoder != "vgg16" and config.size % PATCH:
         raise UsageError(f"image.size {config.size} is no multiple of {config.encoder}'s patches of {PATCH} pixels.")
     file = Weights(_ASSETS[config.encoder], weights)
     preprocessing = {"mean": MEAN, "deviation": DEVIATION, "size": config.size, "resize": "white square, bicubic"}
     identity = fingerprint(config.encoder, _VERSION, file.sha256, preprocessing)
-    return ImageEncoder(builder(file.path, config.size), config.size, device, identity)
+    if config.encoder == "vgg16":
+        network, shape = vgg16(file.path), ((config.size // STRIDE) ** 2, CHANNELS)
+    else:
+        network, shape = dinov2(file.path, config.size), (1 + REGISTERS + (config.size // PATCH) ** 2, WIDTH)
+    return ImageEncoder(network, config.size, shape, device, identity)

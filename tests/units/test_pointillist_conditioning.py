@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from scipy.stats import chisquare
 from skimage.data import astronaut
 from torch import Tensor, nn
+from torch.nn.functional import conv2d, max_pool2d
 
 from avatarbench import assets
 from avatarbench.errors import AssetError, DataError, UsageError
@@ -35,8 +37,6 @@ from avatarbench.methods.pointillist.surface_encoder import SurfaceEncoder, four
 from avatarbench.methods.pointillist.tokenizer import Cube, Tokenizer, Vocabulary
 from avatarbench.methods.pointillist.vgg import Grid
 from avatarbench.metrics.face import FaceLandmarker
-from avatarbench.metrics.features import Frame, Missing
-from avatarbench.metrics.vgg16 import Vgg16
 
 CUBE = Cube((-0.25, -0.2, -0.3), 0.5)
 TOKENIZER = Tokenizer(Vocabulary(1024, 9014), CUBE, "z")
@@ -211,7 +211,7 @@ def test_a_gradient_reaches_every_parameter_of_the_perceiver(perceiver: SurfaceE
 
 def small_encoder(size: int = 32) -> ImageEncoder:
     torch.manual_seed(0)
-    return ImageEncoder(Grid(nn.Conv2d(3, 5, 8, stride=8)), size, "cpu", "small")
+    return ImageEncoder(Grid(nn.Conv2d(3, 5, 8, stride=8)), size, ((size // 8) ** 2, 5), "cpu", "small")
 
 
 def test_a_picture_is_padded_with_white_on_both_sides_of_its_shorter_side() -> None:
@@ -258,18 +258,23 @@ def test_what_is_no_picture_has_no_tokens(images: Tensor, message: str) -> None:
         small_encoder().tokens(images)
 
 
-def test_vgg_tokens_are_the_last_convolutions_of_the_metrics_network() -> None:
-    """Their mean is the pooled feature that fd-vgg computes in its own way."""
-    assets.pull("lpips-vgg16")
-    encoder = load_encoder(ImageTokens(encoder="vgg16", size=224))
-    assert (encoder.count, encoder.width) == (196, 512)
-    image = np.asarray(Image.fromarray(astronaut()).resize((224, 224)))
-    (pooled,) = Vgg16().extract([Frame(image)], activations=False)
-    assert not isinstance(pooled, Missing)
-    found = encoder.tokens(torch.from_numpy(image.copy())[None])[0].mean(0).numpy()
-    assert np.abs(found - pooled["pooled"]).max() < 1e-4 * np.abs(pooled["pooled"]).max()
-    smaller = ImageTokens(encoder="vgg16", size=64)
-    assert load_encoder(smaller).fingerprint != encoder.fingerprint
+def test_vgg_tokens_are_relu5_3_row_by_row() -> None:
+    """Beside the convolutions of the published file, one after the other."""
+    weights = load_file(assets.pull("lpips-vgg16"))
+    encoder = load_encoder(ImageTokens(encoder="vgg16", size=64))
+    image = torch.from_numpy(np.array(Image.fromarray(astronaut()).resize((64, 64))))[None]
+    found = encoder.tokens(image)
+    x = prepared(image, 64)
+    for layer in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28):
+        if layer in (5, 10, 17, 24):
+            x = max_pool2d(x, 2)
+        x = conv2d(x, weights[f"features.{layer}.weight"], weights[f"features.{layer}.bias"], padding=1).relu()
+    assert found.shape == (1, encoder.count, encoder.width) == (1, 16, 512)
+    assert torch.allclose(found[0, 6], x[0, :, 1, 2], atol=1e-4)
+    assert torch.allclose(found[0].T, x[0].flatten(1), atol=1e-4)
+    larger = load_encoder(ImageTokens(encoder="vgg16", size=224))
+    assert (larger.count, larger.width) == (196, 512)
+    assert larger.fingerprint != encoder.fingerprint
 
 
 def test_weights_of_another_network_are_no_vgg(tmp_path: Path) -> None:
