@@ -1,0 +1,134 @@
+"""``avatarbench generate``: portraits to clouds on disk, and what becomes of bad ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from avatarbench import registry
+from avatarbench.cli import app
+from avatarbench.errors import AvatarbenchError
+from avatarbench.gaussians.files import read_ply
+from avatarbench.generator import Made, Request, Watch
+from avatarbench.methods.pointillist.checkpoint import load_checkpoint, save_checkpoint
+from avatarbench.methods.pointillist.config import Config, Generate, ImageTokens, PointTokens, Transformer, Window
+from avatarbench.methods.pointillist.stage_one import StageOne
+from avatarbench.methods.pointillist.tokenizer import Cube, Tokenizer, Vocabulary
+from tests.conftest import Cli
+from tests.e2e.media import FACE
+
+BOUND = 12
+CONFIG = Config(
+    preset="tiny",
+    rig="anny",
+    fit="mini-cloud",
+    levels=64,
+    faces=1199,
+    image=ImageTokens(encoder="vgg16", size=224),
+    points=PointTokens(samples=64, latents=4, width=16, depth=1, heads=2, bands=2),
+    transformer=Transformer(width=32, depth=1, heads=2, head_width=32),
+    window=Window(length=32, step=16),
+    generate=Generate(points=BOUND),
+)
+TOKENS = (196, 512)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    tokenizer = Tokenizer(Vocabulary(64, 1199), Cube((-0.3, -0.3, -0.3), 0.6), "z")
+    torch.manual_seed(0)
+    save_checkpoint(path, StageOne(CONFIG, TOKENS), CONFIG, tokenizer, TOKENS, {})
+    return path
+
+
+def _portraits(folder: Path) -> tuple[Path, Path]:
+    face, blank = folder / "face.png", folder / "blank.png"
+    Image.fromarray(FACE).save(face)
+    Image.fromarray(np.full((96, 96, 3), 128, np.uint8)).save(blank)
+    return face, blank
+
+
+@pytest.mark.slow
+def test_each_portrait_becomes_a_cloud_whatever_stands_beside_it_and_one_without_a_face_is_named(
+    cli: Cli, tmp_path: Path, checkpoint: Path
+) -> None:
+    face, blank = _portraits(tmp_path)
+    twin = tmp_path / "twin.png"
+    twin.write_bytes(face.read_bytes())
+    done = cli("generate", face, blank, twin, "--out", "clouds", "--checkpoint", checkpoint, "--seed", "3", "--states")
+    assert done.returncode == 3, done.stderr
+    assert "blank.png: no face" in done.stderr
+    assert "points/s" in done.stderr
+    assert sorted(p.name for p in (tmp_path / "clouds").iterdir()) == [
+        "face.npz", "face.ply", "twin.npz", "twin.ply",
+    ]  # fmt: skip
+    cloud = read_ply(tmp_path / "clouds" / "face.ply").check(CONFIG.faces)
+    assert f"face.ply: {len(cloud)} points" in done.stdout
+    assert 1 <= len(cloud) <= BOUND
+    assert float(cloud.opacities.min()) > 0.9
+    with np.load(tmp_path / "clouds" / "face.npz") as found:
+        loaded = load_checkpoint(checkpoint)
+        points = loaded.tokenizer.decode(torch.from_numpy(found["tokens"]))
+        assert torch.equal(points.positions, cloud.means)
+        assert cloud.bindings is not None
+        assert torch.equal(points.bindings, cloud.bindings)
+        assert found["states"].shape == (4 * len(cloud), 32)
+        assert (str(found["fingerprint"]), int(found["seed"])) == (loaded.fingerprint, 3)
+    assert (tmp_path / "clouds" / "twin.ply").read_bytes() == (tmp_path / "clouds" / "face.ply").read_bytes()
+
+
+def _refused(*arguments: object) -> tuple[str, int]:
+    result = CliRunner().invoke(app, ["generate", *map(str, arguments)])
+    assert isinstance(result.exception, AvatarbenchError), result.output
+    return str(result.exception), result.exception.exit_code
+
+
+def test_weights_that_are_missing_or_another_file_are_named_before_any_work(tmp_path: Path) -> None:
+    face, _ = _portraits(tmp_path)
+    out = tmp_path / "cloud.ply"
+    missing, code = _refused(face, "--out", out, "--checkpoint", tmp_path / "no.safetensors")
+    assert "no.safetensors does not exist" in missing
+    assert code == 1
+    torch.save({"a": torch.zeros(1)}, tmp_path / "ar.pt")
+    assert "pickled file" in _refused(face, "--out", out, "--checkpoint", tmp_path / "ar.pt")[0]
+    assert "cannot be read as a checkpoint" in _refused(face, "--out", out, "--checkpoint", face)[0]
+    assert not out.exists()
+
+
+def test_what_cannot_be_asked_for_is_refused_as_usage(tmp_path: Path, checkpoint: Path) -> None:
+    face, blank = _portraits(tmp_path)
+    (tmp_path / "other").mkdir()
+    twin = tmp_path / "other" / "face.jpg"
+    weights = ("--checkpoint", checkpoint)
+    for arguments, message in (
+        ((face, blank, "--out", tmp_path / "one.ply"), "there are 2 portraits: name a folder"),
+        ((face, twin, "--out", tmp_path / "clouds"), "would both be"),
+        ((face, "--out", face), "is a file"),
+        ((face, "-m", "pointilist"), "did you mean 'pointillist'"),
+        ((face, "--top-p", "0"), "--top-p 0.0"),
+        ((face, *weights, "--device", "tpu"), "tpu"),
+    ):
+        text, code = _refused(*arguments)
+        assert message in text
+        assert code == 2
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_an_interruption_says_what_is_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, written: bool) -> None:
+    def interrupted(request: Request, watch: Watch) -> list[Made]:
+        watch("points", 5, 10, "3 points/s")
+        if written:
+            request.outs[0].write_text("whole")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(registry, "load", lambda name: interrupted)
+    result = CliRunner().invoke(app, ["generate", "a.png", "b.png", "--out", str(tmp_path)])
+    assert result.exit_code == 130
+    assert ("a.ply: whole" if written else "no cloud was written") in result.output
+    assert "b.ply" not in result.output
