@@ -45,9 +45,13 @@ class Curves:
                 self._board.add_scalar(name, value, line["step"])
 
     def flush(self) -> None:
-        """Bring everything to the disk, the plot too."""
+        """Bring what was written to the disk."""
         self._log.flush()
         self._board.flush()
+
+    def draw(self) -> None:
+        """The plot of what was written; it takes a second."""
+        self.flush()
         plot(read_log(self._log_path), self._folder / PLOT)
 
 

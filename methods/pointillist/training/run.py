@@ -97,6 +97,8 @@ def train(
                     if done or made.step % config.train.save_every == 0:
                         curves.flush()  # before the state, which must not know of steps that the log lacks
                         _save(trainer, out, origin, seconds, subjects, encoder)
+                    if done or due:
+                        curves.draw()
                 watch(Watched(made, passed, line.get("held_out")))
                 if made.interrupted:
                     raise Stop
