@@ -8,8 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from avatarbench.methods.pointillist.config import Config
+from avatarbench.methods.pointillist.config import Config, Generate
 from avatarbench.methods.pointillist.engine import Engine
+from avatarbench.methods.pointillist.engine.cpu import CpuStepper
+from avatarbench.methods.pointillist.engine.engine import Stepper
+from avatarbench.methods.pointillist.engine.graphs import TensorStepper
 from avatarbench.methods.pointillist.engine.window import Policy
 from avatarbench.methods.pointillist.stage_one import Output, StageOne
 
@@ -17,25 +20,26 @@ TOLERANCE = 1e-4
 
 
 def random_model(
-    order: Literal["acf", "caf"] = "acf", slots: bool = True, window: int = 32, width: int = 32, depth: int = 2
+    order: Literal["acf", "caf"] = "acf",
+    slots: bool = True,
+    window: int = 32,
+    width: int = 32,
+    depth: int = 2,
+    head_width: int = 32,
+    end_bias: float = 0.0,
 ) -> StageOne:
-    """Random weights, larger than at initialisation, so that attention is far from uniform."""
-    config = Config.model_validate(
-        {
-            "levels": 24,
-            "faces": 33,
-            "points": {"samples": 16, "latents": 4, "width": 16, "depth": 1, "heads": 2, "bands": 2},
-            "transformer": {
-                "width": width, "depth": depth, "heads": 3, "head_width": 32, "order": order, "slots": slots,
-            },
-            "window": {"length": window, "step": window // 2},
-        }
-    )  # fmt: skip
+    """Random weights, those too that are zero at first. ``end_bias``: what the end's logit has of each state."""
+    transformer = {"width": width, "depth": depth, "heads": 3, "head_width": head_width, "order": order, "slots": slots}
+    points = {"samples": 16, "latents": 4, "width": 16, "depth": 1, "heads": 2, "bands": 2}
+    shape = {"levels": 24, "faces": 33, "window": {"length": window, "step": window // 2}}
+    config = Config.model_validate({**shape, "points": points, "transformer": transformer})
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = StageOne(config, (5, 8)).eval()
         for name, parameter in model.transformer.named_parameters():
-            parameter.data += 0.2 * torch.randn(parameter.shape) if name.endswith((".g", "bias")) else parameter.data
+            if name.endswith((".g", "bias")):
+                parameter.data += 0.2 * torch.randn(parameter.shape)
+        model.head.weight.data[model.vocabulary.end] *= 1 + end_bias
     return model
 
 
@@ -54,17 +58,9 @@ def library(model: StageOne, tokens: Tensor, context: Tensor, policy: Policy) ->
     if policy == "roll":
         return _under_mask(model, tokens, context, window)
     half = window // 2
-    logits, states = [], []
-    for start in range(0, max(total - half + 1, 1), half):
-        given = model(tokens[:, start : start + window], context)
-        skip = half - 1 if start else 0
-        last = start + window >= total + 1
-        stop = None if last else window - 1
-        logits.append(given.logits[:, skip:stop])
-        states.append(given.states[:, skip:stop])
-        if last:
-            break
-    return Output(torch.cat(logits, 1), torch.cat(states, 1))
+    found = [model(tokens[:, start : start + window], context) for start in range(0, total - half, half)]
+    parts = [Output(*(part[:, half if n else 0 :] for part in given)) for n, given in enumerate(found)]
+    return Output(*(torch.cat(list(part), 1) for part in zip(*parts, strict=True)))
 
 
 def _under_mask(model: StageOne, tokens: Tensor, context: Tensor, window: int) -> Output:
@@ -85,15 +81,58 @@ def _under_mask(model: StageOne, tokens: Tensor, context: Tensor, window: int) -
 @pytest.mark.parametrize("slots", [True, False])
 @pytest.mark.parametrize("order", ["acf", "caf"])
 @pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("kind", [CpuStepper, TensorStepper])
 def test_agrees_with_x_transformers_over_several_windows(
-    order: Literal["acf", "caf"], slots: bool, policy: Policy, batch: int
+    kind: type[Stepper], order: Literal["acf", "caf"], slots: bool, policy: Policy, batch: int
 ) -> None:
     model = random_model(order, slots)
     tokens, context = inputs(model, batch, 32 + 3 * 16 + 8)
+    engine = Engine(model)
+    engine.kind = kind
 
-    ours, theirs = Engine(model).logits(tokens, context, policy), library(model, tokens, context, policy)
+    ours, theirs = engine.logits(tokens, context, policy), library(model, tokens, context, policy)
 
     assert theirs.logits.std() > 0.3
     assert ours.logits.shape == theirs.logits.shape
     assert (ours.logits - theirs.logits).abs().max() < TOLERANCE
     assert (ours.states - theirs.states).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize(("policy", "kind"), [("refill", CpuStepper), ("roll", CpuStepper), ("refill", TensorStepper)])
+def test_agrees_in_mini_s_widths_beyond_one_split_of_the_cache(policy: Policy, kind: type[Stepper]) -> None:
+    model = random_model(window=640, width=192, depth=6, head_width=64)
+    tokens, context = inputs(model, 1, 1000)
+    engine = Engine(model)
+    engine.kind = kind
+
+    ours, theirs = engine.logits(tokens, context, policy), library(model, tokens, context, policy)
+
+    assert (ours.logits - theirs.logits).abs().max() < TOLERANCE
+    assert (ours.states - theirs.states).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize("kind", [CpuStepper, TensorStepper])
+def test_generated_states_are_those_that_x_transformers_has_for_the_generated_tokens(kind: type[Stepper]) -> None:
+    model = random_model()
+    _, context = inputs(model, 2, 4)
+    engine = Engine(model)
+    engine.kind = kind
+
+    for n, made in enumerate(engine.generate(context, Generate(points=25), seeds=[5, 6])):
+        theirs = library(model, made.tokens[None, :-4], context[n : n + 1], "refill")
+        assert len(made.tokens) == len(made.states) + 8 > 32 + 16
+        assert (made.states - theirs.states[0, 3:-1]).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize("kind", [CpuStepper, TensorStepper])
+def test_the_likeliest_token_is_that_of_the_grammar_s_own_mask(kind: type[Stepper]) -> None:
+    model = random_model(end_bias=2.0)
+    _, context = inputs(model, 3, 4)
+    engine = Engine(model)
+    engine.kind = kind
+
+    for n, made in enumerate(engine.generate(context, Generate(points=30, temperature=0), seeds=[0] * 3)):
+        given = made.tokens[None, :-4]
+        logits = model.grammar.mask(library(model, given, context[n : n + 1], "refill").logits.clone(), given)
+        assert torch.equal(logits[0, 3:-1].argmax(-1), made.tokens[4:-4])
+        assert (made.reason == "ended") == bool(logits[0, -1].argmax() == model.vocabulary.end)

@@ -51,8 +51,17 @@ class CpuStepper:
         )
         self._states = np.zeros((len(rows), w.qkv.shape[2]), np.float32)
 
-    def prefill(self, tokens: Tensor) -> Tensor:
-        """A window that begins with ``tokens`` (N, T) of the going subjects -> their states (N, T, W)."""
+    def begin(self, tokens: Tensor) -> Tensor:
+        """A first window that starts with ``tokens`` (N, T) -> their states (N, T, W)."""
+        states = self._fill(tokens)
+        self._states[:] = states[:, -1].numpy()
+        return states
+
+    def refill(self, tokens: Tensor) -> None:
+        """A new window that starts with ``tokens`` (N, T), the last ones of the old, which still predicts the next."""
+        self._fill(tokens)
+
+    def _fill(self, tokens: Tensor) -> Tensor:
         states = []
         count = tokens.shape[1]
         for row, own in zip(self.rows, tokens, strict=True):
@@ -61,9 +70,7 @@ class CpuStepper:
             self._caches.values[:, row, :, :count] = filled.values.numpy()
             states.append(filled.states)
         self.window.position = count
-        found = torch.stack(states)
-        self._states[:] = found[:, -1].numpy()
-        return found
+        return torch.stack(states)
 
     def feed(self, tokens: Tensor) -> Tensor:
         """One token (N,) each -> states (N, W)."""

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from avatarbench.errors import UsageError
 from avatarbench.methods.pointillist.config import Generate
+from avatarbench.methods.pointillist.engine.cpu import CpuStepper
+from avatarbench.methods.pointillist.engine.graphs import TensorStepper
 from avatarbench.methods.pointillist.engine.sampling import Draws, Rules
-from avatarbench.methods.pointillist.engine.weights import pack
-from avatarbench.methods.pointillist.engine.window import Policy, Window
+from avatarbench.methods.pointillist.engine.weights import Packed, pack
+from avatarbench.methods.pointillist.engine.window import ROWS, Policy, Window
 from avatarbench.methods.pointillist.stage_one import Output, StageOne
 from avatarbench.methods.pointillist.tokenizer import SLOTS
 
@@ -61,8 +63,11 @@ class Stepper(Protocol):
     def keep(self, going: NDArray[np.bool_]) -> None:
         """Goes on with those of the N rows that ``going`` (N,) names."""
 
-    def prefill(self, tokens: Tensor) -> Tensor:
-        """A window that begins with ``tokens`` (N, T) -> their states (N, T, W)."""
+    def begin(self, tokens: Tensor) -> Tensor:
+        """A first window that starts with ``tokens`` (N, T) -> their states (N, T, W)."""
+
+    def refill(self, tokens: Tensor) -> None:
+        """A new window that starts with ``tokens`` (N, T), the last ones of the old, which still predicts the next."""
 
     def feed(self, tokens: Tensor) -> Tensor:
         """One token (N,) each -> states (N, W)."""
@@ -78,18 +83,22 @@ class Stepper(Protocol):
 class Engine:
     """Steps through a copy of ``model``'s weights in ``dtype``, on its device.
 
-    On a CPU by compiled kernels, in float32; on CUDA by a captured graph, in float32 or bfloat16. Raises UsageError for
-    an architecture or a dtype that it does not know.
+    On a CPU by compiled kernels, in float32; on CUDA by captured graphs, in float32 or bfloat16.
+
+    Raises UsageError for an architecture or a dtype that it does not know.
     """
 
     def __init__(self, model: StageOne, dtype: torch.dtype = torch.float32) -> None:
-        self.packed = pack(model, dtype)
         self.vocabulary, self.config = model.vocabulary, model.config
-        self.device = self.packed.weights.head.device
+        self.device = model.head.weight.device
         if self.device.type == "cpu" and dtype != torch.float32:
             raise UsageError(f"the engine steps in float32 on a CPU, not in {dtype}: ask for that, or move to CUDA.")
         if dtype not in (torch.float32, torch.bfloat16):
             raise UsageError(f"the engine steps in float32 or bfloat16, not in {dtype}.")
+        self.packed = pack(model, dtype)
+        self.kind: Callable[[Packed, Tensor, Window, Rules, Generate], Stepper] = CpuStepper
+        if self.device.type != "cpu":
+            self.kind = TensorStepper
 
     @torch.inference_mode()
     def generate(
@@ -103,13 +112,9 @@ class Engine:
         """
         if len(seeds) != len(context) or not len(context):
             raise UsageError(f"{len(seeds)} seeds for {len(context)} subjects: give each of them one.")
-        stepper = self.stepper(context, options, SLOTS * (options.points + 2))
         run = _Run(self, options, seeds, watch)
-        stepper.prefill(torch.full((len(context), SLOTS), self.vocabulary.start, device=self.device))
-        while len(stepper.rows):
-            if stepper.window.full:
-                stepper.prefill(run.last(stepper.rows, stepper.window.kept).to(self.device))
-            run.take(stepper, self._points_now(stepper, options.points + 1 - run.points))
+        for group in torch.arange(len(context)).split(ROWS):
+            run.follow(self.stepper(context[group], options, SLOTS * (options.points + 2)), group.numpy())
         return run.results()
 
     @torch.inference_mode()
@@ -122,13 +127,13 @@ class Engine:
         if tokens.shape[1] < SLOTS or tokens.shape[1] % SLOTS:
             raise UsageError(f"{tokens.shape[1]} tokens are no whole number of points, which have {SLOTS} each.")
         stepper = self.stepper(context, Generate(policy=policy), tokens.shape[1])
-        states = list(stepper.prefill(tokens[:, :SLOTS]).unbind(1))
+        states = list(stepper.begin(tokens[:, :SLOTS]).unbind(1))
         head = self.packed.weights.head
         logits = [torch.nn.functional.linear(state, head) for state in states[:-1]] + [stepper.logits()]
         for t in range(SLOTS, tokens.shape[1]):
-            states.append(stepper.feed(tokens[:, t]))
             if stepper.window.full:
-                states[-1] = stepper.prefill(tokens[:, t + 1 - stepper.window.kept : t + 1])[:, -1]
+                stepper.refill(tokens[:, t - stepper.window.kept : t])
+            states.append(stepper.feed(tokens[:, t]))
             logits.append(stepper.logits())
         return Output(torch.stack(logits, 1), torch.stack(states, 1))
 
@@ -138,76 +143,72 @@ class Engine:
         window = Window(self.config.window.length, options.policy, tokens)
         if context.ndim != 3 or context.shape[2] != self.packed.weights.head.shape[1]:
             raise UsageError(f"a context {tuple(context.shape)} is not (B, C, {self.packed.weights.head.shape[1]}).")
-        context = context.detach().to(self.device)
-        from avatarbench.methods.pointillist.engine.cpu import CpuStepper
-
-        return CpuStepper(self.packed, context.float(), window, rules, options)
-
-    @staticmethod
-    def _points_now(stepper: Stepper, left: int) -> int:
-        room = stepper.window.room
-        return min(stepper.points_at_once, left, left if room is None else room // SLOTS)
+        context = context.detach().to(self.device, self.packed.weights.head.dtype)
+        return self.kind(self.packed, context, window, rules, options)
 
 
 class _Run:
     """What one call of :meth:`Engine.generate` has gathered."""
 
     def __init__(self, engine: Engine, options: Generate, seeds: Sequence[int], watch: Watch | None) -> None:
-        self.vocabulary, self.bound, self.watch = engine.vocabulary, options.points, watch
+        self.vocabulary, self.device, self.bound = engine.vocabulary, engine.device, options.points
+        self.watch, self.cancelled, self.begun = watch, False, time.perf_counter()
         self.draws = [Draws(seed) for seed in seeds]
         self.tokens = [[torch.full((SLOTS,), self.vocabulary.start)] for _ in seeds]
         self.states = [[engine.packed.weights.head[:0].cpu()] for _ in seeds]
         self.counts = [0] * len(seeds)
         self.found: list[Generated | None] = [None] * len(seeds)
-        self.points = 0  # blocks that the going subjects have been through
-        self.begun = time.perf_counter()
-        self.cancelled = False
 
-    def last(self, rows: NDArray[np.int64], count: int) -> Tensor:
-        """(N, count): the last tokens of these subjects."""
-        return torch.stack([torch.cat(self.tokens[row])[-count:] for row in rows])
+    def follow(self, stepper: Stepper, subjects: NDArray[np.int64]) -> None:
+        """The subjects of one stepper to their ends."""
+        stepper.begin(self._last(subjects, SLOTS))
+        while len(stepper.rows) and not self.cancelled:
+            going = subjects[stepper.rows]
+            if stepper.window.full:
+                stepper.refill(self._last(going, stepper.window.kept))
+            # One point more than the bound: the end may come there.
+            left, room = self.bound + 1 - self.counts[going[0]], stepper.window.room
+            points = min(stepper.points_at_once, left, left if room is None else room // SLOTS)
+            draws = np.stack([self.draws[subject].take(SLOTS * points) for subject in going])
+            tokens, states = (found.cpu() for found in stepper.points(draws))
+            go_on = np.array([self._add(*each) for each in zip(going, tokens, states, strict=True)])
+            self.cancelled = self.watch is not None and bool(self.watch(self._progress()))
+            if not go_on.all():
+                stepper.keep(go_on)
 
-    def take(self, stepper: Stepper, points: int) -> None:
-        """The next points of all that go on, of whom those are left out that come to an end."""
-        draws = np.stack([self.draws[row].take(SLOTS * points) for row in stepper.rows])
-        tokens, states = (found.cpu() for found in stepper.points(draws))
-        self.points += points
-        going = np.ones(len(stepper.rows), bool)
-        for n, row in enumerate(stepper.rows):
-            going[n] = self._add(row, tokens[n], states[n])
-        if self.watch is not None and self.watch(self._progress()):
-            for n, row in enumerate(stepper.rows):
-                if going[n]:
-                    self._finish(row, "cancelled")
-            going[:] = False
-        if not going.all():
-            stepper.keep(going)
+    def results(self) -> list[Generated]:
+        """Of all subjects; those that were not finished have been cancelled."""
+        for subject, found in enumerate(self.found):
+            if found is None:
+                self._finish(subject, "cancelled")
+        return [found for found in self.found if found is not None]
 
-    def _add(self, row: int, tokens: Tensor, states: Tensor) -> bool:
-        """Whether the subject goes on."""
+    def _last(self, subjects: NDArray[np.int64], count: int) -> Tensor:
+        """(N, count): their last tokens."""
+        return torch.stack([torch.cat(self.tokens[subject])[-count:] for subject in subjects]).to(self.device)
+
+    def _add(self, subject: int, tokens: Tensor, states: Tensor) -> bool:
+        """The next points (4 P,) and their states (4 P, W). Whether the subject goes on."""
         blocks = tokens.reshape(-1, SLOTS)
         over = torch.nonzero((blocks == self.vocabulary.end).any(1))[:, 0]
         whole = int(over[0]) if len(over) else len(blocks)
-        bounded = min(whole, self.bound - self.counts[row])
-        self.tokens[row].append(blocks[:bounded].reshape(-1))
-        self.states[row].append(states[: SLOTS * bounded].clone())
-        self.counts[row] += bounded
+        bounded = min(whole, self.bound - self.counts[subject])
+        self.tokens[subject].append(blocks[:bounded].reshape(-1))
+        self.states[subject].append(states[: SLOTS * bounded].clone())
+        self.counts[subject] += bounded
         if bounded < whole:
-            self._finish(row, "bound")
+            self._finish(subject, "bound")
         elif len(over):
-            self._finish(row, "ended", blocks[whole])
-        return self.found[row] is None
+            self._finish(subject, "ended", blocks[whole])
+        return self.found[subject] is None
 
-    def _finish(self, row: int, reason: Reason, block: Tensor | None = None) -> None:
+    def _finish(self, subject: int, reason: Reason, block: Tensor | None = None) -> None:
         block = torch.full((SLOTS,), self.vocabulary.end) if block is None else block
-        tokens, states = torch.cat([*self.tokens[row], block]), torch.cat(self.states[row])
-        self.found[row] = Generated(tokens, states, reason, time.perf_counter() - self.begun)
-        self.states[row] = []
+        tokens, states = torch.cat([*self.tokens[subject], block]), torch.cat(self.states[subject])
+        self.found[subject] = Generated(tokens, states, reason, time.perf_counter() - self.begun)
+        self.states[subject] = []
 
     def _progress(self) -> Progress:
         rate = sum(self.counts) / max(time.perf_counter() - self.begun, 1e-9)
         going = [self.bound - count for count, found in zip(self.counts, self.found, strict=True) if found is None]
         return Progress(tuple(self.counts), rate, sum(going) / rate if rate else None, self.bound)
-
-    def results(self) -> list[Generated]:
-        return [found for found in self.found if found is not None]

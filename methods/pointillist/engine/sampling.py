@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
 
 from avatarbench.errors import DataError
 from avatarbench.methods.pointillist.config import Generate
@@ -106,3 +108,24 @@ def sample(logits: NDArray[np.float32], draw: float, options: Generate) -> int:
     held = np.cumsum(chances)
     found = np.searchsorted(held, draw * held[-1], side="right")
     return int(min(found, np.searchsorted(held, held[-1])))
+
+
+def sample_rows(logits: Tensor, draws: Tensor, options: Generate) -> Tensor:
+    """:func:`sample` of every row, on the device: ``logits`` (N, V), minus infinity for what is forbidden, and
+    ``draws`` (N,) -> (N,)."""
+    if options.temperature == 0:
+        return logits.argmax(1)
+    logits = logits.double()
+    chances = ((logits - logits.amax(1, keepdim=True)) / options.temperature).exp()
+    if options.top_k is not None and options.top_k < logits.shape[1]:
+        order = chances.argsort(1, descending=True, stable=True)
+        chances = chances.scatter(1, order[:, options.top_k :], 0)
+    if options.top_p < 1:
+        order = chances.argsort(1, descending=True, stable=True)
+        held = chances.gather(1, order).cumsum(1)
+        enough = functional.pad(held[:, :-1] >= options.top_p * held[:, -1:], (1, 0))
+        chances = chances.masked_fill(torch.zeros_like(enough).scatter(1, order, enough), 0)
+    held = chances.cumsum(1)
+    total = held[:, -1:]
+    found = (held <= draws[:, None] * total).sum(1)
+    return torch.minimum(found, (held < total).sum(1))

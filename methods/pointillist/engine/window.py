@@ -1,9 +1,10 @@
 """Where a token's key goes, what it sees, and when a new window begins.
 
-A window holds ``length`` tokens. "refill": when it is full, a new one begins with its last half, read anew, and the
-next token is predicted there, which is how truncated training saw every token: by a window that contains it. "roll":
-rotations count on, and a token at position t sees those from 4 floor(t / 4) + 4 - length on, whole points; what deeper
-layers see there was itself made from older ones, so this is not a recomputed window.
+A window holds ``length`` tokens. "refill": when it is full, its last token still predicts the next one; before that
+is fed, a new window begins with the old one's last half, read anew. So every token is predicted as truncated training
+saw it, by a window of training's kind. "roll": rotations count on, and a token at position t sees those from
+4 floor(t / 4) + 4 - length on, whole points; what deeper layers see there was itself made from older ones, so this is
+not a recomputed window.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Literal, NamedTuple
 from avatarbench.methods.pointillist.tokenizer import SLOTS
 
 Policy = Literal["refill", "roll"]
+ROWS = 8
+"""Subjects that are stepped through together; more of them come after each other, eight by eight."""
 
 
 class Spot(NamedTuple):
