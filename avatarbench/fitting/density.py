@@ -29,7 +29,8 @@ class ScreenGradients:
 
     @classmethod
     def zeros(cls, count: int, device: torch.device) -> ScreenGradients:
-        return cls(*(torch.zeros(count, device=device) for _ in range(3)))
+        total, seen, weight = (torch.zeros(count, device=device) for _ in range(3))
+        return cls(total, seen, weight)
 
     def add(self, shift_gradient: Tensor, radii: Tensor, weight: Tensor, width: int, height: int) -> None:
         """``shift_gradient`` (N, 2) in units of pixels, as the renderer gives it; ``radii`` (N,); ``weight`` (N,), sums

@@ -51,6 +51,7 @@ class Transformer(Section):
     order: Literal["acf", "caf"] = "acf"
     slots: bool = False
     dropout: float = Field(0.0, ge=0, lt=1)
+    start: Literal["random", "geometric"] = Field("random", description="the first weights: drawn, or as start.py says")
     shorten: tuple[Annotated[int, Field(ge=2)], ...] = (4, 4)
 
     @model_validator(mode="after")

@@ -34,11 +34,14 @@ class SurfaceEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, samples: Tensor) -> Tensor:
-        points = self.embed(torch.cat([fourier(samples[..., :3], self.bands), samples[..., 3:]], -1))
-        latents = self.gather(self.latents.expand(len(samples), -1, -1), points)
+        latents = self.gather(self.latents.expand(len(samples), -1, -1), self.embedded(samples))
         for block in self.blocks:
             latents = block(latents)
         return self.norm(latents)
+
+    def embedded(self, samples: Tensor) -> Tensor:
+        """(..., 6) -> (..., width): each sample by itself."""
+        return self.embed(torch.cat([fourier(samples[..., :3], self.bands), samples[..., 3:]], -1))
 
 
 class Block(nn.Module):

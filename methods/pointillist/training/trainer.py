@@ -16,10 +16,13 @@ from x_transformers import Decoder
 from avatarbench.errors import AvatarbenchError, UsageError
 from avatarbench.methods.pointillist.config import Config, Train
 from avatarbench.methods.pointillist.stage_one import StageOne
+from avatarbench.methods.pointillist.start import geometric
+from avatarbench.methods.pointillist.surface import normalised, sample_surface
+from avatarbench.methods.pointillist.tokenizer import to_sequence
 from avatarbench.methods.pointillist.training.batches import Batches, Encoder, Subjects
 from avatarbench.methods.pointillist.training.ema import Ema
 from avatarbench.methods.pointillist.training.loss import KINDS, Sums, sums
-from avatarbench.methods.pointillist.training.seeds import seed_of
+from avatarbench.methods.pointillist.training.seeds import generator_at, seed_of
 
 
 class Diverged(AvatarbenchError):
@@ -71,7 +74,7 @@ class Trainer:
         shape = (encoder.count, encoder.width)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(train.seed, "weights"))
-            self.model = StageOne(config, shape).to(accelerator.device)
+            self.model = begin(StageOne(config, shape), subjects).to(accelerator.device)
             self.ema = Ema(self.model, StageOne(config, shape).to(accelerator.device), train.ema)
         if train.checkpointing:
             recompute(self.model)
@@ -131,6 +134,21 @@ class _Whole(NamedTuple):
     interrupted: Tensor
     entropy: Tensor
     counts: Tensor
+
+
+def begin(model: StageOne, subjects: Subjects) -> StageOne:
+    """A model before its first step, as ``transformer.start`` says: of drawn weights, or of ones that know the places
+    of levels and of the faces on the set's mean head."""
+    config = model.config
+    if config.transformer.start == "geometric":
+        generator = generator_at(config.train.seed, "start", 0)
+        head = torch.stack([subjects.rest(person) for person in subjects.people]).mean(0)
+        tokenizer, faces = subjects.tokenizer, subjects.faces
+        corners = normalised(sample_surface(head, faces, 4 * (1 + config.points.latents), generator), tokenizer)
+        centres = to_sequence(head[faces].mean(1), tokenizer.up)
+        places = (centres - torch.tensor(tokenizer.cube.low)) / tokenizer.cube.side
+        geometric(model, corners, places.float(), generator)
+    return model
 
 
 def rate_at(step: int, train: Train) -> float:
