@@ -16,7 +16,7 @@ from avatarbench.methods.pointillist.baselines import Distances, Reference, dist
 from avatarbench.methods.pointillist.checkpoint import Loaded
 from avatarbench.methods.pointillist.conditioning import mesh_condition
 from avatarbench.methods.pointillist.config import Generate
-from avatarbench.methods.pointillist.engine import Engine, Generated
+from avatarbench.methods.pointillist.engine import Engine, Generated, Progress
 from avatarbench.methods.pointillist.images import ImageEncoder
 from avatarbench.methods.pointillist.measures import agreement, chamfer, count_error, coverage, fault
 from avatarbench.methods.pointillist.paired import Difference, difference
@@ -137,7 +137,7 @@ def evaluate(
     found, shown, teacher = [], [], {}
     for number, person in enumerate(wanted):
         watch("people", number, len(wanted))
-        one, seen = _person(loaded, engines, encoder, known, held, person, options, seeds, again)
+        one, seen = _person(loaded, engines, encoder, known, held, person, options, seeds, again, watch)
         found.append(one)
         shown.append(seen)
         context = context_of(loaded, encoder, held.portraits(person)[0], held.faces, seeds[:1])
@@ -156,11 +156,16 @@ def _person(
     options: Generate,
     seeds: Sequence[int],
     again: TrainingSet | None,
+    watch: Watch,
 ) -> tuple[Person, Row]:
     portrait, true = held.portraits(person)[0], held.cloud(person)
     mesh, tokenizer = (portrait.vertices, held.faces), loaded.tokenizer
     context = context_of(loaded, encoder, portrait, held.faces, seeds)
-    made = engines.masked.generate(context, options, seeds)
+
+    def told(progress: Progress) -> None:
+        watch("points of a person", sum(progress.points), progress.bound * len(progress.points))
+
+    made = engines.masked.generate(context, options, seeds, told)
     clouds = [tokenizer.decode(one.tokens) for one in made]
     drawn = tuple(
         _measured(one, seed, cloud, true.positions, mesh, tokenizer.vocabulary)
@@ -168,7 +173,7 @@ def _person(
     )
     unmasked = None
     if engines.free is not None:
-        free = engines.free.generate(context, options, seeds)
+        free = engines.free.generate(context, options, seeds, told)
         unmasked = tuple(fault(one.tokens, tokenizer.vocabulary) for one in free)
     count = round(float(np.mean([one.points for one in drawn])))
     feature, draw = pooled(encoder, portrait.image), torch.Generator().manual_seed(0)

@@ -117,10 +117,11 @@ def _write(found: Evaluation, about: dict[str, Any], on_sheet: tuple[str, ...], 
     record = {"format": FORMAT, **about, "environment": environment.model_dump(), **found.to_json()}
     judged = about["checkpoint"]
     known = ", ".join(f"{key} {judged['extra'][key]}" for key in ("steps", "people", "seed") if key in judged["extra"])
+    who = f"{len(found.people)} held-out {'person' if len(found.people) == 1 else 'people'}"
     words = (
-        f"Preset {about['preset']}, weights {judged['fingerprint'][:12]}{f' ({known})' if known else ''}, "
-        f"{len(found.people)} people, seeds {', '.join(map(str, about['seeds']))}, temperature "
-        f"{about['sampling']['temperature']:g}, {environment.gpu or environment.cpu}.",
+        f"Preset {about['preset']}, weights {judged['fingerprint'][:12]}{f' ({known})' if known else ''}; {who}, "
+        f"seeds {', '.join(map(str, about['seeds']))}, temperature {about['sampling']['temperature']:g}, "
+        f"{environment.gpu or environment.cpu}.",
         "![Portrait, fitted and generated cloud, coloured by the face that a point is bound to](pictures.png)",
     )
     for name, text in (

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from pydantic import ValidationError
+from torch import Tensor
 
 from avatarbench.errors import AssetError, DataError, Unscorable, UsageError
 from avatarbench.files import writing
@@ -47,13 +47,13 @@ def generate(request: Request, watch: Watch) -> list[Made]:
             failures[number] = str(error)
     watch("portraits", len(request.portraits), len(request.portraits), "")
     drawn = _drawn(loaded, list(conditions.values()), options, request.seed, watch)
-    by_number = dict(zip(conditions, drawn, strict=True))
-    return [
-        Made(portrait, failure=failures[number])
-        if number in failures
-        else _written(loaded, conditions[number], by_number[number], portrait, request.outs[number], request)
-        for number, portrait in enumerate(request.portraits)
-    ]
+    made = {number: Made(request.portraits[number], failure=why) for number, why in failures.items()}
+    if conditions:
+        faces = binding_rig(loaded.config).faces
+        for (number, condition), one in zip(conditions.items(), drawn, strict=True):
+            colours = face_colours(condition.vertices, faces)
+            made[number] = _written(loaded, condition, one, colours, number, request)
+    return [made[number] for number in range(len(request.portraits))]
 
 
 def options_of(
@@ -109,10 +109,9 @@ def _drawn(
 
 
 def _written(
-    loaded: Loaded, condition: PortraitCondition, drawn: Generated, portrait: Path, out: Path, request: Request
+    loaded: Loaded, condition: PortraitCondition, drawn: Generated, colours: Tensor, number: int, request: Request
 ) -> Made:
-    points = loaded.tokenizer.decode(drawn.tokens)
-    colours = face_colours(condition.vertices, binding_rig(loaded.config).faces)
+    points, out = loaded.tokenizer.decode(drawn.tokens), request.outs[number]
     files = [out]
     if request.states:  # before the cloud, which is what others wait for
         files.append(out.with_suffix(".npz"))
@@ -129,7 +128,7 @@ def _written(
             np.savez(stream, **arrays)
     write_ply(dots(points, colours), out)
     ended = drawn.reason == "ended"
-    return Made(portrait, tuple(files), len(points.positions), drawn.seconds, ended, condition.notes)
+    return Made(request.portraits[number], tuple(files), len(points.positions), drawn.seconds, ended, condition.notes)
 
 
 def _clock(seconds: float) -> str:
