@@ -113,7 +113,6 @@ def _do(number: int, job: Job) -> Built:
     import torch
 
     from avatarbench.fitting.fit import Stop
-    from avatarbench.methods.pointillist.build_person import build_person
 
     torch.set_num_threads(1)
 
@@ -125,9 +124,17 @@ def _do(number: int, job: Job) -> Built:
     if _stop.is_set():
         return Built(job.person, None, "stopped")
     try:
-        return Built(job.person, build_person(job, watch))
+        return attempt(job, watch)
     except Stop:
         return Built(job.person, None, "stopped")
+
+
+def attempt(job: Job, watch: Callable[[Progress], None]) -> Built:
+    """Build one person here; what is wrong with the person becomes the result's ``error``. ``watch`` may raise."""
+    from avatarbench.methods.pointillist.build_person import build_person
+
+    try:
+        return Built(job.person, build_person(job, watch))
     except AvatarbenchError as error:
         return Built(job.person, None, str(error), _is_hopeless(error))
     except OSError as error:

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from filelock import FileLock, Timeout
+from torch import Tensor
 
 from avatarbench.errors import DataError, UsageError
 from avatarbench.files import leftovers
@@ -120,8 +121,9 @@ def settings_of(request: Request) -> dict[str, Any]:
     return config | {"fit_config": fitted}
 
 
-def settle(request: Request, borrowed: TrainingSet | None) -> None:
-    """The settings and the rig of the set, written by the first call and compared by the others."""
+def settle(request: Request, rig: Mesh) -> None:
+    """The settings and the rig of the set, written by the first call and compared by the others. Raises DataError for a
+    set of other ones."""
     out, settings = request.out, settings_of(request)
     path = out / SETTINGS
     if path.exists():
@@ -132,8 +134,24 @@ def settle(request: Request, borrowed: TrainingSet | None) -> None:
         changed = [f"{key} was {old} and is {new}" for key, old, new in _differences(before, settings)]
         if changed:
             raise DataError(f"{out} was begun with another configuration: {'; '.join(changed)}. Choose another --out.")
-    elif any(not p.name.startswith(".") for p in out.iterdir()):
-        raise UsageError(f"{out} is not empty and no training set: choose another --out.")
+    else:
+        write_json(path, settings)
+    if not (out / RIG).exists():
+        write_tensors(out / RIG, {"faces": rig.faces, "mirror": mirror_map(rig.vertices, rig.faces)})
+    elif not torch.equal(read_tensors(out / RIG)["faces"], rig.faces):
+        raise DataError(f"{out / RIG} is of another rig: was a package updated meanwhile? Choose another --out.")
+
+
+class Mesh(NamedTuple):
+    """The rig that clouds are bound to: ``faces`` (F, 3) int64, and its template's ``vertices`` (V, 3) metres."""
+
+    faces: Tensor
+    vertices: Tensor
+
+
+def mesh_of(request: Request, borrowed: TrainingSet | None) -> Mesh:
+    """Raises UsageError where rig, faces or levels do not go with each other or with the set whose cube is borrowed,
+    AssetError for FLAME that was not imported."""
     rig = _rig(request)
     if request.fit.faces is None:
         faces = rig.faces.cpu()
@@ -151,12 +169,7 @@ def settle(request: Request, borrowed: TrainingSet | None) -> None:
     if borrowed is not None and borrowed.tokenizer.vocabulary.levels != request.config.levels:
         have = borrowed.tokenizer.vocabulary.levels
         raise UsageError(f"{borrowed.root} has levels={have}, and levels={request.config.levels} was asked for.")
-    if not path.exists():
-        write_json(path, settings)
-    if not (out / RIG).exists():
-        write_tensors(out / RIG, {"faces": faces, "mirror": mirror_map(vertices, faces)})
-    elif not torch.equal(read_tensors(out / RIG)["faces"], faces):
-        raise DataError(f"{out / RIG} is of another rig: was a package updated meanwhile? Choose another --out.")
+    return Mesh(faces, vertices)
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, object, object]]:
@@ -170,11 +183,13 @@ def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") 
 
 @contextmanager
 def alone(out: Path) -> Iterator[None]:
-    """Nobody else builds ``out`` meanwhile. Raises UsageError where somebody does, or it is a file; DataError where it
-    cannot be written."""
+    """Nobody else builds ``out`` meanwhile. Raises UsageError where somebody does, it is a file, or it holds something
+    else; DataError where it cannot be written."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: name a folder with --out.")
     try:
+        if out.exists() and not (out / SETTINGS).exists() and any(p.name[0] != "." for p in out.iterdir()):
+            raise UsageError(f"{out} is not empty and no training set: choose another --out.")
         out.mkdir(parents=True, exist_ok=True)
         lock = FileLock(out / ".lock")
         lock.acquire(timeout=0)

@@ -30,6 +30,7 @@ from avatarbench.methods.pointillist.build_request import (
     Request,
     alone,
     export_of,
+    mesh_of,
     people_of,
     settings_of,
     settle,
@@ -86,8 +87,9 @@ def build_set(
     for name in ("face-landmarker",) if request.config.rig == "anny" else ():
         assets.pull(name)
     borrowed = None if request.tokenizer is None else TrainingSet(request.tokenizer)
+    mesh = mesh_of(request, borrowed)
     with alone(request.out):
-        settle(request, borrowed)
+        settle(request, mesh)
         jobs, rows = _jobs(request, people)
         steps, total = [0] * len(jobs), request.fit.steps * len(jobs)
         places = {job.person: number for number, job in enumerate(jobs)}
