@@ -118,10 +118,10 @@ def sample_rows(logits: Tensor, draws: Tensor, options: Generate) -> Tensor:
     logits = logits.double()
     chances = ((logits - logits.amax(1, keepdim=True)) / options.temperature).exp()
     if options.top_k is not None and options.top_k < logits.shape[1]:
-        order = chances.argsort(1, descending=True, stable=True)
+        order = chances.sort(dim=1, descending=True, stable=True).indices
         chances = chances.scatter(1, order[:, options.top_k :], 0)
     if options.top_p < 1:
-        order = chances.argsort(1, descending=True, stable=True)
+        order = chances.sort(dim=1, descending=True, stable=True).indices
         held = chances.gather(1, order).cumsum(1)
         enough = functional.pad(held[:, :-1] >= options.top_p * held[:, -1:], (1, 0))
         chances = chances.masked_fill(torch.zeros_like(enough).scatter(1, order, enough), 0)

@@ -132,6 +132,8 @@ def _refuse_unknown(wrapper: nn.Module) -> None:
         for option in ("qk_norm", "max_attend_past", "num_mem_kv", "to_v_gate", "to_v_head_gate"):
             if getattr(block, option, None):
                 strange.append(option)
+        if isinstance(getattr(block, "to_out", None), nn.Identity):
+            strange.append("a single head without its output projection")
         if getattr(block, "kv_heads", None) != getattr(block, "heads", None):
             strange.append("shared key heads")
     expected = {name for name, _ in wrapper.named_parameters() if _is_known(name)}
