@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,8 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from avatarbench.datasets.images import write_png
+from avatarbench.methods.pointillist.build_person import write_json, write_tensors
 from avatarbench.methods.pointillist.config import Config
 from avatarbench.methods.pointillist.tokenizer import Cube, Points, Tokenizer, Vocabulary
+from avatarbench.methods.pointillist.training_set import CLOUD, FORMAT, MANIFEST, RIG, TRACKING
 
 OCTAHEDRON = torch.tensor(
     [[0, 2, 4], [2, 1, 4], [1, 3, 4], [3, 0, 4], [2, 0, 5], [1, 2, 5], [3, 1, 5], [0, 3, 5]], dtype=torch.long
@@ -57,6 +62,14 @@ class TinySet:
         return tuple(TinyPortrait(image, self.rest(person) * (1 + 0.01 * n)) for n, image in enumerate(pixels))
 
 
+class Others(TinySet):
+    """People 003, 004, ... that the usual tiny set does not hold."""
+
+    def __init__(self, *counts: int) -> None:
+        super().__init__((0, 0, 0, *counts))
+        self.people = tuple(f"{3 + n:03d}" for n in range(len(counts)))
+
+
 class TinyEncoder:
     """Four tokens: means of a picture's quarters."""
 
@@ -85,3 +98,23 @@ def tiny_config(**train: object) -> Config:
             "train": {"steps": 6, "batch": 2, "rate": 1e-2, "precision": "fp32", "save_every": 2, **train},
         }
     )
+
+
+def write_set(root: Path, tiny: TinySet) -> Path:
+    """The folder that a TrainingSet reads, with portraits of 32 pixels a side."""
+    write_tensors(root / RIG, {"faces": tiny.faces, "mirror": tiny.mirror})
+    people = {}
+    for person in tiny.people:
+        cloud, portraits = tiny.cloud(person), tiny.portraits(person)
+        rest = {"positions": cloud.positions, "bindings": cloud.bindings, "rest": tiny.rest(person)}
+        write_tensors(root / person / CLOUD, rest)
+        write_tensors(root / person / TRACKING, {"vertices": torch.stack([one.vertices for one in portraits])})
+        names = [f"portrait-{n:02d}.png" for n in range(len(portraits))]
+        for name, portrait in zip(names, portraits, strict=True):
+            write_png(root / person / name, portrait.image.repeat(4, 0).repeat(4, 1))
+        people[person] = {"portraits": [{"file": name} for name in names]}
+    files = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    digests = {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    plain = {"format": FORMAT, "config": {}, "tokenizer": tiny.tokenizer.to_json(), "people": people, "files": digests}
+    write_json(root / MANIFEST, plain)
+    return root

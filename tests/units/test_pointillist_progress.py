@@ -23,15 +23,7 @@ from avatarbench.methods.pointillist.training.evaluation import (
     measured,
     teacher_forced,
 )
-from tests.pointillist_tiny import TinyEncoder, TinySet, tiny_config
-
-
-class Others(TinySet):
-    """People 003, 004, ... that the usual tiny set does not hold."""
-
-    def __init__(self, *counts: int) -> None:
-        super().__init__((0, 0, 0, *counts))
-        self.people = tuple(f"{3 + n:03d}" for n in range(len(counts)))
+from tests.pointillist_tiny import Others, TinyEncoder, TinySet, tiny_config
 
 
 def model_of(config: Config) -> StageOne:
