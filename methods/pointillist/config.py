@@ -103,7 +103,7 @@ class Augment(Section):
 
 class Train(Section):
     """``batch``: windows a step over all processes; ``smooth``: standard deviation, in levels, of the soft target
-    around a coordinate (0: plain cross-entropy, the paper's)."""
+    around an x or z (0: plain cross-entropy, the paper's)."""
 
     steps: int = Field(50_000, ge=1)
     batch: int = Field(4, ge=1)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from avatarbench.methods.pointillist.grammar import Grammar
-from avatarbench.methods.pointillist.tokenizer import SLOTS, Cube, Tokenizer, Vocabulary
+from avatarbench.methods.pointillist.tokenizer import SLOTS, Cube, Tokenizer, Vocabulary, Y
 from avatarbench.methods.pointillist.training.loss import KINDS, sums
 from avatarbench.methods.pointillist.training.windows import cut
 
@@ -36,19 +36,16 @@ def head_and_states(length: int, seed: int) -> tuple[nn.Linear, Tensor]:
     return head, torch.randn(1, length, WIDTH, generator=draw).requires_grad_()
 
 
-def soft_targets(targets: Tensor, tokens: Tensor, smooth: float) -> Tensor:
+def soft_targets(targets: Tensor, smooth: float) -> Tensor:
     """(T, V): one target at a time."""
     v = VOCABULARY
     found = torch.zeros(len(targets), v.size)
     for t, target in enumerate(targets.tolist()):
-        if target >= v.levels or not smooth:
+        if target >= v.levels or not smooth or (t + 1) % SLOTS == Y:
             found[t, target] = 1
             continue
-        floor = 0
-        if (t + 1) % SLOTS == 1 and t >= 3 and tokens[t - 3] < v.levels:
-            floor = int(tokens[t - 3])
         reach = max(1, round(4 * smooth))
-        for level in range(max(floor, target - reach), min(v.levels, target + reach + 1)):
+        for level in range(max(0, target - reach), min(v.levels, target + reach + 1)):
             found[t, level] = float(torch.exp(torch.tensor(-0.5 * ((level - target) / smooth) ** 2)))
         found[t] /= found[t].sum()
     return found
@@ -62,7 +59,7 @@ def reference(
     if grammar:
         logits = Grammar(VOCABULARY).mask(logits.clone(), tokens)
     asked = (following[0] != VOCABULARY.pad) & (following[0] != VOCABULARY.start)
-    targets = soft_targets(following[0], tokens[0], smooth)[asked]
+    targets = soft_targets(following[0], smooth)[asked]
     logs = logits[0, asked].log_softmax(-1)
     return -(targets * torch.where(targets > 0, logs, 0.0)).sum()
 

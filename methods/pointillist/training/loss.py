@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from avatarbench.methods.pointillist.tokenizer import BINDING, SLOTS, Vocabulary, X, Y
+from avatarbench.methods.pointillist.tokenizer import BINDING, SLOTS, Vocabulary, X, Y, Z
 
 KINDS = ("x", "y", "z", "binding", "end")
 """What a token is; the first four are slots too. An end token is one where a point could have stood."""
@@ -19,14 +19,13 @@ NOTHING = -100
 class Slot(NamedTuple):
     """What predicts one slot of every point: ``logits`` (B, N, C) over the ``whole`` vocabulary or, masked, over
     what the grammar allows there: levels, for x the end token as well, or faces. ``targets`` (B, N) in the vocabulary;
-    ``asked`` (B, N) bool: neither start nor padding follows; ``floor`` (B, N): least level of y, else 0."""
+    ``asked`` (B, N) bool: neither start nor padding follows."""
 
     slot: int
     logits: Tensor
     whole: bool
     targets: Tensor
     asked: Tensor
-    floor: Tensor
 
 
 class Sums(NamedTuple):
@@ -55,23 +54,22 @@ def slots(
         slot = (place + 1) % SLOTS
         at = slice(place, None, SLOTS)
         targets, here = following[:, at], asked[:, at]
-        floor = before if slot == Y else torch.zeros_like(before)
         if not grammar:
             logits = nn.functional.linear(states[:, at], head.weight).float()
-            yield Slot(slot, logits, True, targets, here, floor)
+            yield Slot(slot, logits, True, targets, here)
         elif slot == BINDING:
             logits = nn.functional.linear(states[:, at], head.weight[v.levels : v.start]).float()
-            yield Slot(slot, logits, False, targets, here, floor)
+            yield Slot(slot, logits, False, targets, here)
         elif slot == X:
             weight = torch.cat([head.weight[: v.levels], head.weight[v.end : v.end + 1]])
             logits = nn.functional.linear(states[:, at], weight).float()
             only_points = nn.functional.pad((tokens[:, at] == v.start)[..., None], (v.levels, 0))
-            yield Slot(slot, logits.masked_fill(only_points, -torch.inf), False, targets, here, floor)
+            yield Slot(slot, logits.masked_fill(only_points, -torch.inf), False, targets, here)
         else:
             logits = nn.functional.linear(states[:, at], head.weight[: v.levels]).float()
             if slot == Y:
-                logits = logits.masked_fill(levels < floor[..., None], -torch.inf)
-            yield Slot(slot, logits, False, targets, here, floor)
+                logits = logits.masked_fill(levels < before[..., None], -torch.inf)
+            yield Slot(slot, logits, False, targets, here)
 
 
 def columns(slot: Slot, vocabulary: Vocabulary) -> Tensor:
@@ -103,8 +101,9 @@ def sums(
     grammar: bool = True,
     smooth: float = 0.0,
 ) -> Sums:
-    """The cross-entropy of a batch. ``smooth``: standard deviation, in levels, of a Gaussian that softens a
-    coordinate's target, as far as the grammar allows its neighbours; bindings and ends stay as they are."""
+    """The cross-entropy of a batch. ``smooth``: standard deviation, in levels, of a Gaussian that softens the target of
+    x and of z, as far as the grammar allows its neighbours; bindings and ends stay as they are, and y does: it rises by
+    less than a level a point and never falls, so what is added to it adds up along the sequence."""
     total = states.new_zeros((), dtype=torch.float32)
     entropy = torch.zeros(len(KINDS) + 1, device=states.device)
     counts = torch.zeros(len(KINDS) + 1, device=states.device)
@@ -115,9 +114,9 @@ def sums(
         logs = slot.logits.log_softmax(-1)
         plain = torch.where(known, -logs.gather(-1, at)[..., 0], 0.0)
         loss = plain
-        if smooth and slot.slot != BINDING:
+        if smooth and slot.slot in (X, Z):
             soft = known & (slot.targets < vocabulary.levels)
-            loss = torch.where(soft, _softened(logs, at, slot.floor, vocabulary.levels, smooth), plain)
+            loss = torch.where(soft, _softened(logs, at, vocabulary.levels, smooth), plain)
         total = total + loss.sum()
         kind = kinds(slot, vocabulary).reshape(-1)
         entropy = entropy.index_add(0, kind, plain.detach().reshape(-1))
@@ -125,13 +124,12 @@ def sums(
     return Sums(total, entropy[:-1], counts[:-1], counts.sum())
 
 
-def _softened(logs: Tensor, at: Tensor, floor: Tensor, levels: int, smooth: float) -> Tensor:
+def _softened(logs: Tensor, at: Tensor, levels: int, smooth: float) -> Tensor:
     """(B, N) cross-entropy of log-probabilities (B, N, C) with a Gaussian about the levels ``at`` (B, N, 1)."""
     reach = max(1, round(4 * smooth))
     offsets = torch.arange(-reach, reach + 1, device=logs.device)
     near = at + offsets
-    allowed = (near >= floor[..., None]) & (near < levels)
-    weights = torch.exp(-0.5 * (offsets / smooth) ** 2) * allowed
-    weights = weights / weights.sum(-1, keepdim=True).clamp_min(1e-9)  # none is allowed where nothing is asked
-    found = logs.gather(-1, near.clamp(0, levels - 1))
-    return -(weights * torch.where(allowed, found, 0.0)).sum(-1)
+    there = (near >= 0) & (near < levels)
+    weights = torch.exp(-0.5 * (offsets / smooth) ** 2) * there
+    weights = weights / weights.sum(-1, keepdim=True).clamp_min(1e-9)  # an end is no level and has none near it
+    return -(weights * torch.where(there, logs.gather(-1, near.clamp(0, levels - 1)), 0.0)).sum(-1)
