@@ -253,6 +253,58 @@ def test_a_full_disk_is_our_error_and_leaves_the_state_before(tmp_path: Path, mo
     assert torch.load(tmp_path / STATE, weights_only=True)["step"] == 2
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name[0] != "."}
+
+
+def test_weights_without_a_state_are_not_trained_over(tmp_path: Path) -> None:
+    trained(tmp_path)
+    (tmp_path / STATE).unlink()
+    before = contents(tmp_path)
+    with pytest.raises(UsageError, match=r"holds weights of 6 steps but no state.pt to go on from.*another --out"):
+        trained(tmp_path)
+    assert contents(tmp_path) == before
+    (tmp_path / WEIGHTS).unlink()
+    with pytest.raises(UsageError, match=r"holds the log of a training but no state.pt"):
+        trained(tmp_path)
+
+
+def test_a_folder_of_something_else_is_not_trained_in(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(UsageError, match=r"is not empty and no training \(letter.txt\): choose another --out"):
+        trained(tmp_path)
+    assert contents(tmp_path) == {"letter.txt": b"dear"}
+
+
+def test_a_run_that_was_killed_before_its_first_state_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "write_state", killed)
+        with pytest.raises(Killed):
+            trained(tmp_path)
+    assert contents(tmp_path).keys() == {WEIGHTS}
+    assert trained(tmp_path).done == 6
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
+    refused = []
+
+    def watch(watched: Watched) -> None:
+        if watched.step.step == 3:
+            with pytest.raises(UsageError, match=r"another process is training in .*: wait for it"):
+                trained(tmp_path)
+            refused.append(watched.step.step)
+
+    trained(tmp_path, watch=watch)
+    assert refused == [3]
+    assert [line["step"] for line in read_log(tmp_path / "log.jsonl")] == [1, 2, 3, 4, 5, 6]
+    assert trained(tmp_path).done == 6  # the lock is given back
+
+
 def test_a_place_that_cannot_be_written_is_found_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"cannot be written .* choose another --out"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,13 +16,12 @@ from avatarbench.errors import DataError
 from avatarbench.files import writing
 from avatarbench.methods.pointillist.checkpoint import save_checkpoint
 from avatarbench.methods.pointillist.config import Config
-from avatarbench.methods.pointillist.training.batches import Encoder, Subjects
+from avatarbench.methods.pointillist.training.batches import Encoder, Subjects, check_vocabulary
 from avatarbench.methods.pointillist.training.curves import Curves
 from avatarbench.methods.pointillist.training.evaluation import Evaluation
+from avatarbench.methods.pointillist.training.folder import CONFIG, STATE, WEIGHTS, alone
 from avatarbench.methods.pointillist.training.state import read_state, write_state
 from avatarbench.methods.pointillist.training.trainer import Step, Trainer
-
-STATE, WEIGHTS, CONFIG = "state.pt", "ar.safetensors", "config.json"
 
 
 class Stop(Exception):
@@ -67,14 +66,32 @@ def train(
 
     ``evaluation`` is made every ``train.evaluate_every`` steps and at the end. ``interrupt``: where it is asked on
     any process, all save and raise :class:`Stop`. Raises DataError for data of another vocabulary, for an ``out`` of
-    another training and one that cannot be written, and
-    :class:`avatarbench.methods.pointillist.training.trainer.Diverged`.
+    another training and one that cannot be written, UsageError for an ``out`` that another process trains in or that
+    holds something else, and :class:`avatarbench.methods.pointillist.training.trainer.Diverged`.
     """
+    check_vocabulary(subjects.tokenizer, config)  # before a folder is made
+    with ExitStack() as held:
+        if accelerator.is_main_process:
+            with _written(out):
+                held.enter_context(alone(out))
+        return _trained(subjects, out, config, encoder, accelerator, evaluation, watch, interrupt or Interrupt())
+
+
+def _trained(
+    subjects: Subjects,
+    out: Path,
+    config: Config,
+    encoder: Encoder,
+    accelerator: Accelerator,
+    evaluation: Evaluation | None,
+    watch: Callable[[Watched], None],
+    asked: Interrupt,
+) -> Trainer:
+    """:func:`train` in a folder that is ours."""
     trainer = Trainer(subjects, config, encoder, accelerator)
     origin = {"data": subjects.digest, "tokenizer": json.dumps(subjects.tokenizer.to_json())}
     seconds = read_state(out / STATE, trainer, origin) if (out / STATE).exists() else 0.0
     main = accelerator.is_main_process
-    asked = interrupt or Interrupt()
     with _written(out):
         if main:  # a folder that cannot be written is found before the work
             if not (out / STATE).exists():
