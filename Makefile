@@ -4,7 +4,7 @@ BIN := .venv/bin
 METHODS := -m source-copy -m oracle -m face-warp -m photo-rig
 OPENHEADS := -p openheads-self -p openheads-cross -p openheads-cross-gt
 
-.PHONY: help setup demo demo-full test test-extra lint lock manifests fits benchmark clean
+.PHONY: help setup demo demo-full test test-extra lint lock manifests fits mini benchmark clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,16 @@ manifests: setup ## resolve the protocols' shipped manifests anew, after the emb
 
 fits: setup ## fit the avatars of the test split's people anew; VIEWS: see data openheads-test --views
 	$(BIN)/python -m avatarbench.openheads.fits "$(VIEWS)" avatarbench/openheads/test
+
+mini: setup ## train AvatarPointillist's mini anew, in DIR: hours on two cores, interrupt it when you like
+	@test -n "$(DIR)" || { echo "name a folder: make mini DIR=mini"; exit 2; }
+	$(BIN)/avatarbench train pointillist data --data "$(DIR)/people" --openheads 36 --out "$(DIR)/set"
+	$(BIN)/avatarbench data openheads-test --views --out "$(DIR)/views"
+	$(BIN)/avatarbench train pointillist data --data "$(DIR)/views" --portraits avatarbench/openheads/test \
+	  --tokenizer "$(DIR)/set" --out "$(DIR)/held"
+	$(BIN)/avatarbench train pointillist ar --data "$(DIR)/set" --out "$(DIR)/ar"
+	$(BIN)/avatarbench train pointillist evaluate --data "$(DIR)/set" --held-out "$(DIR)/held" \
+	  --checkpoint "$(DIR)/ar/ar.safetensors" --out "$(DIR)/evaluation"
 
 benchmark: setup ## speed and memory beside the reference packages
 	$(BIN)/python benchmarks/metrics.py
