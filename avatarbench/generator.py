@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from avatarbench.errors import UsageError
+
 Watch = Callable[[str, int, int, str], None]
 """Told what is being done, how much of it is, of how much at most, and a few words on its pace."""
+
+
+SEEDS = 2**63
+"""A seed is below: what the generators of random numbers take."""
 
 
 @dataclass(frozen=True)
@@ -44,3 +51,18 @@ class Made(NamedTuple):
 Generator = Callable[[Request, Watch], list[Made]]
 """One :class:`Made` a portrait, in their order. A portrait that cannot be used is a failure of its own, and
 AvatarbenchError is for what concerns all. A file is written whole or not at all."""
+
+
+def probe(folder: Path, option: str) -> None:
+    """See that files can be written in ``folder`` before hours go into them; what is not there is not made yet. Raises
+    UsageError naming ``option``."""
+    above = folder.absolute()
+    try:
+        while not above.exists() and above != above.parent:
+            above = above.parent
+        with tempfile.TemporaryFile(dir=above):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"{option} {folder}: nothing can be written there ({above}: {error.strerror or error}). Name another."
+        ) from error

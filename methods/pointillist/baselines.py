@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from torch.nn.functional import cosine_similarity
 
 from avatarbench.errors import DataError
 from avatarbench.methods.pointillist.images import ImageEncoder
-from avatarbench.methods.pointillist.measures import chamfer
+from avatarbench.methods.pointillist.measures import Indexed, chamfer
 from avatarbench.methods.pointillist.surface import sample_surface
 from avatarbench.methods.pointillist.tokenizer import Tokenizer
 from avatarbench.methods.pointillist.training_set import TrainingSet
@@ -27,7 +28,7 @@ class Reference(NamedTuple):
     place of the one with the least mean Chamfer distance to the others."""
 
     people: tuple[str, ...]
-    clouds: list[Tensor]
+    clouds: list[Indexed]
     features: Tensor
     medoid: int
 
@@ -36,8 +37,8 @@ class Distances(NamedTuple):
     """Chamfer distances to one person's true cloud, metres. ``medoid`` and ``nearest``: of those training clouds;
     ``chosen``: whom nearest took; ``mean``: of a training person drawn blindly; ``best``: of the training cloud that
     is nearest to the truth, which only who knows the truth can choose; ``surface`` and ``surface_true``: of as many
-    samples of the tracked head as were generated, and as the true cloud has; ``tokens``: of the true cloud through the
-    tokenizer, the least that any sequence can reach."""
+    samples of the tracked head as were generated (NaN where none were), and as the true cloud has; ``tokens``: of the
+    true cloud through the tokenizer, the least that any sequence can reach."""
 
     medoid: float
     nearest: float
@@ -49,11 +50,12 @@ class Distances(NamedTuple):
     tokens: float
 
 
-def medoid(clouds: Sequence[Tensor], watch: Watch | None = None) -> int:
+def medoid(clouds: Sequence[Tensor | Indexed], watch: Watch | None = None) -> int:
     """The place of the cloud with the least mean Chamfer distance to all others; the first of several. Raises DataError
     where there is none."""
     if not clouds:
         raise DataError("there is no training cloud to take the medoid of.")
+    clouds = [cloud if isinstance(cloud, Indexed) else Indexed(cloud) for cloud in clouds]  # a tree each, built once
     between = np.zeros((len(clouds), len(clouds)))
     total, done = len(clouds) * (len(clouds) - 1) // 2, 0
     for i in range(len(clouds)):
@@ -77,7 +79,7 @@ def nearest(feature: Tensor, features: Tensor) -> int:
 
 def reference(data: TrainingSet, encoder: ImageEncoder, watch: Watch | None = None) -> Reference:
     """Of every training person the cloud, and the first portrait's feature."""
-    clouds = [data.cloud(person).positions for person in data.people]
+    clouds = [Indexed(data.cloud(person).positions) for person in data.people]
     features = torch.stack([pooled(encoder, data.portraits(person)[0].image) for person in data.people])
     return Reference(data.people, clouds, features, medoid(clouds, watch))
 
@@ -89,16 +91,20 @@ def distances(
     mesh: tuple[Tensor, Tensor],
     tokenizer: Tokenizer,
     generated: int,
-    generator: torch.Generator,
+    seed: int = 0,
 ) -> Distances:
     """Of every baseline to ``true`` (N, 3), metres. The portrait has ``feature`` (W,), its tracked head is ``mesh``,
-    (V, 3) and (F, 3); ``generated``: how many points the model made of it."""
-    of_training = [chamfer(cloud, true) for cloud in known.clouds]
+    (V, 3) and (F, 3); ``generated``: how many points the model made of it. Each surface is sampled under ``seed``
+    anew, so that none depends on how many samples another has."""
+    indexed = Indexed(true)
+    of_training = [chamfer(cloud, indexed) for cloud in known.clouds]
     chosen = nearest(feature, known.features)
     levels, _ = tokenizer.quantise(true)
 
     def sampled(count: int) -> float:
-        return chamfer(sample_surface(*mesh, count, generator)[:, :3], true)
+        if not count:
+            return math.nan
+        return chamfer(sample_surface(*mesh, count, torch.Generator().manual_seed(seed))[:, :3], indexed)
 
     return Distances(
         medoid=of_training[known.medoid],
@@ -108,5 +114,5 @@ def distances(
         best=min(of_training),
         surface=sampled(generated),
         surface_true=sampled(len(true)),
-        tokens=chamfer(tokenizer.dequantise(levels), true),
+        tokens=chamfer(tokenizer.dequantise(levels), indexed),
     )

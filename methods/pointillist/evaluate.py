@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -12,16 +13,18 @@ import torch
 from torch import Tensor
 
 from avatarbench.errors import UsageError
-from avatarbench.methods.pointillist.baselines import Distances, Reference, distances, pooled, reference
+from avatarbench.methods.pointillist.baselines import Reference, distances, reference
 from avatarbench.methods.pointillist.checkpoint import Loaded
-from avatarbench.methods.pointillist.conditioning import mesh_condition
 from avatarbench.methods.pointillist.config import Generate
 from avatarbench.methods.pointillist.engine import Engine, Generated, Progress
+from avatarbench.methods.pointillist.engine.window import ROWS
+from avatarbench.methods.pointillist.evaluate_records import Drawn, Judged, Kept, Person
 from avatarbench.methods.pointillist.images import ImageEncoder
-from avatarbench.methods.pointillist.measures import agreement, chamfer, count_error, coverage, fault
+from avatarbench.methods.pointillist.measures import Indexed, agreement, chamfer, count_error, coverage, fault
 from avatarbench.methods.pointillist.paired import Difference, difference
 from avatarbench.methods.pointillist.pictures import Row
-from avatarbench.methods.pointillist.tokenizer import Points, PointsWarning, Vocabulary
+from avatarbench.methods.pointillist.surface import normalised, sample_surface
+from avatarbench.methods.pointillist.tokenizer import Points, PointsWarning, Tokenizer
 from avatarbench.methods.pointillist.training.evaluation import teacher_forced
 from avatarbench.methods.pointillist.training_set import Portrait, TrainingSet
 
@@ -36,56 +39,27 @@ Watch = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """One generated cloud. ``reason``: why generation ended; ``fault``: what the grammar has against the tokens, or
-    None; ``chamfer`` in metres; ``exact`` and ``near``: shares of points by :func:`agreement` with the tracked mesh."""
-
-    seed: int
-    points: int
-    count_error: float
-    reason: str
-    fault: str | None
-    seconds: float
-    chamfer: float
-    precision: float
-    recall: float
-    exact: float
-    near: float
-
-
-@dataclass(frozen=True)
-class Person:
-    """``points``: of the true cloud; ``exact`` and ``near``: how far the true cloud agrees with the same mesh;
-    ``unmasked``: faults of sequences drawn without the grammar's masks, None where they were not drawn; ``again``: the
-    Chamfer distance between two fits of this person, metres."""
-
-    person: str
-    points: int
-    exact: float
-    near: float
-    drawn: tuple[Drawn, ...]
-    baselines: Distances
-    unmasked: tuple[str | None, ...] | None
-    again: float | None
-
-    def mean(self, key: str) -> float:
-        """Of a field of :class:`Drawn`, over the seeds."""
-        return float(np.mean([getattr(one, key) for one in self.drawn]))
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """``teacher``: by person, what is predicted where the true tokens come before;
-    ``shown``: the first seed's clouds, for the picture sheet."""
+    ``shown``: the first valid clouds, for the picture sheet; ``masked``: training masked what the grammar forbids, so
+    that draws without masks would say nothing."""
 
     people: tuple[Person, ...]
     teacher: dict[str, dict[str, float]]
     shown: tuple[Row, ...]
+    masked: bool = False
+
+    @property
+    def measured(self) -> tuple[Person, ...]:
+        """Those with a valid cloud, whose distances are known."""
+        return tuple(one for one in self.people if one.valid)
 
     def differences(self) -> dict[str, Difference]:
-        """Generated less baseline, metres, paired by person."""
-        ours = [one.mean("chamfer") for one in self.people]
-        return {key: difference(ours, [getattr(p.baselines, key) for p in self.people]) for key in COMPARED}
+        """Generated less baseline, metres, paired by person, of :attr:`measured`; empty where there is nobody."""
+        ours = [one.mean("chamfer") for one in self.measured]
+        if not ours:
+            return {}
+        return {key: difference(ours, [getattr(p.baselines, key) for p in self.measured]) for key in COMPARED}
 
     def to_json(self) -> dict[str, Any]:
         """Plain values in full precision: of every person and of the differences. No pictures."""
@@ -103,10 +77,10 @@ class Engines(NamedTuple):
     free: Engine | None
 
     @classmethod
-    def of(cls, loaded: Loaded, unmasked: bool) -> Engines:
-        masked, free = Engine(loaded.model), None
+    def of(cls, loaded: Loaded, unmasked: bool, dtype: torch.dtype = torch.float32) -> Engines:
+        masked, free = Engine(loaded.model, dtype), None
         if unmasked:
-            free = Engine(loaded.model)
+            free = Engine(loaded.model, dtype)
             rules = free.config.grammar.model_copy(update={"sampling": False})
             free.config = free.config.model_copy(update={"grammar": rules})
         return cls(masked, free)
@@ -123,72 +97,137 @@ def evaluate(
     people: Sequence[str] = (),
     again: TrainingSet | None = None,
     unmasked: bool = True,
+    kept: Kept | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Evaluation:
     """Of every person of ``held``, or of ``people``: the first portrait's clouds under ``seeds``, measured.
 
-    ``again``: the same people fitted once more, for what two fits differ by. Deterministic; what ``seeds`` or
-    ``people`` leave out changes nothing of the others. Raises UsageError for sets that do not belong to the checkpoint
-    or to each other, and DataError.
+    ``again``: the same people fitted once more, for what two fits differ by. ``unmasked``: also draw without masks,
+    where training had none. ``kept``: takes each person once measured, and those that it has are not measured again.
+    ``dtype``: of the engine. Deterministic; what ``seeds`` or ``people`` leave out changes nothing of the others, but
+    for the surface with as many samples as the mean over the seeds has points. Raises UsageError for sets that do not
+    belong to the checkpoint or to each other, and DataError.
     """
     wanted = tuple(people) or held.people
     _check(loaded, encoder, training, held, again, wanted, seeds)
-    engines = Engines.of(loaded, unmasked)
-    known = reference(training, encoder, lambda done, total: watch("training clouds", done, total))
-    found, shown, teacher = [], [], {}
-    for number, person in enumerate(wanted):
-        watch("people", number, len(wanted))
-        one, seen = _person(loaded, engines, encoder, known, held, person, options, seeds, again, watch)
-        found.append(one)
-        shown.append(seen)
-        context = context_of(loaded, encoder, held.portraits(person)[0], held.faces, seeds[:1])
-        teacher[person] = _predicted(loaded, held.cloud(person), context, held.faces)
-    watch("people", len(wanted), len(wanted))
-    return Evaluation(tuple(found), teacher, tuple(shown))
+    masked = loaded.config.grammar.training
+    found = {person: one for person in wanted if kept and (one := kept.read(person))}
+    missing = [person for person in wanted if person not in found]
+    if missing:
+        engines = Engines.of(loaded, unmasked and not masked, dtype)
+        known = reference(training, encoder, lambda done, total: watch("training clouds", done, total))
+        watch("people", len(found), len(wanted))
+        for sample in _samples(loaded, engines, encoder, held, missing, options, seeds, watch):
+            one = found[sample.person] = _judged(loaded, known, held, sample, seeds, again)
+            if kept:
+                kept.write(one)
+            watch("people", len(found), len(wanted))
+    ordered = [found[person] for person in wanted]
+    return Evaluation(
+        tuple(one.person for one in ordered),
+        {one.person.person: one.teacher for one in ordered},
+        tuple(_row(loaded, held, one) for one in ordered),
+        masked,
+    )
 
 
-def _person(
+class Sample(NamedTuple):
+    """All that is drawn of a person, a sequence a seed; ``context`` (1, C, width): the first seed's; ``feature`` (W,)
+    of the portrait."""
+
+    person: str
+    feature: Tensor
+    context: Tensor
+    drawn: list[Generated]
+    free: list[Generated] | None
+
+
+def _samples(
     loaded: Loaded,
     engines: Engines,
     encoder: ImageEncoder,
-    known: Reference,
     held: TrainingSet,
-    person: str,
+    people: Sequence[str],
     options: Generate,
     seeds: Sequence[int],
-    again: TrainingSet | None,
     watch: Watch,
-) -> tuple[Person, Row]:
-    portrait, true = held.portraits(person)[0], held.cloud(person)
-    mesh, tokenizer = (portrait.vertices, held.faces), loaded.tokenizer
-    context = context_of(loaded, encoder, portrait, held.faces, seeds)
+) -> Iterator[Sample]:
+    """In batches as large as the engine steps at once, across people; each person as soon as the last seed is drawn."""
 
     def told(progress: Progress) -> None:
-        watch("points of a person", sum(progress.points), progress.bound * len(progress.points))
+        watch("points of a batch", sum(progress.points), progress.bound * len(progress.points))
 
-    made = engines.masked.generate(context, options, seeds, told)
-    clouds = [tokenizer.decode(one.tokens) for one in made]
-    drawn = tuple(
-        _measured(one, seed, cloud, true.positions, mesh, tokenizer.vocabulary)
-        for one, seed, cloud in zip(made, seeds, clouds, strict=True)
-    )
-    unmasked = None
-    if engines.free is not None:
-        free = engines.free.generate(context, options, seeds, told)
-        unmasked = tuple(fault(one.tokens, tokenizer.vocabulary) for one in free)
-    count = round(float(np.mean([one.points for one in drawn])))
-    feature, draw = pooled(encoder, portrait.image), torch.Generator().manual_seed(0)
+    pairs = [(person, seed) for person in people for seed in seeds]
+    begun: dict[str, Sample] = {}
+    image = torch.empty(0)
+    for start in range(0, len(pairs), ROWS):
+        group, contexts = pairs[start : start + ROWS], []
+        for person, seed in group:
+            portrait = held.portraits(person)[0]
+            if person not in begun:  # a person's seeds follow each other: one portrait's tokens are enough
+                image = encoder.tokens(torch.from_numpy(np.ascontiguousarray(portrait.image))[None])
+            contexts.append(_context(loaded, image, portrait, held.faces, seed))
+            if person not in begun:
+                begun[person] = Sample(person, image[0].mean(0).cpu(), contexts[-1], [], [] if engines.free else None)
+        rows, drawn_with = torch.cat(contexts), [seed for _, seed in group]
+        made = engines.masked.generate(rows, options, drawn_with, told)
+        free = engines.free.generate(rows, options, drawn_with, told) if engines.free else []
+        for number, (person, _) in enumerate(group):
+            sample = begun[person]
+            sample.drawn.append(made[number]._replace(states=torch.empty(0)))  # which are large, and not looked at
+            if sample.free is not None:
+                sample.free.append(free[number]._replace(states=torch.empty(0)))
+            if len(sample.drawn) == len(seeds):
+                yield sample
+
+
+def _context(loaded: Loaded, image: Tensor, portrait: Portrait, faces: Tensor, seed: int) -> Tensor:
+    """(1, C, width): what a model sees of a portrait with the tokens ``image`` (1, I, W), as mesh_condition has it: its
+    surface sampled under ``seed``."""
+    device = next(loaded.model.parameters()).device
+    draw = torch.Generator().manual_seed(seed)
+    samples = sample_surface(portrait.vertices, faces, loaded.config.points.samples, draw)
+    with torch.inference_mode():
+        return loaded.model.condition(image.to(device), normalised(samples, loaded.tokenizer)[None].to(device))
+
+
+def _judged(
+    loaded: Loaded,
+    known: Reference,
+    held: TrainingSet,
+    sample: Sample,
+    seeds: Sequence[int],
+    again: TrainingSet | None,
+) -> Judged:
+    person, tokenizer = sample.person, loaded.tokenizer
+    portrait, true = held.portraits(person)[0], held.cloud(person)
+    mesh, indexed = (portrait.vertices, held.faces), Indexed(true.positions)
+    drawn = tuple(_measured(one, seed, indexed, mesh, tokenizer) for one, seed in zip(sample.drawn, seeds, strict=True))
+    valid = [one.points for one in drawn if one.fault is None]
+    count = round(float(np.mean(valid))) if valid else 0
     agreed = agreement(*true, *mesh)
+    unmasked = None
+    if sample.free is not None:
+        unmasked = tuple(fault(one.tokens, tokenizer.vocabulary) for one in sample.free)
     found = Person(
         person=person,
         points=len(true.positions),
         exact=agreed.exact,
         near=agreed.near,
         drawn=drawn,
-        baselines=distances(known, true.positions, feature, mesh, tokenizer, count, draw),
+        baselines=distances(known, true.positions, sample.feature, mesh, tokenizer, count),
         unmasked=unmasked,
-        again=None if again is None else chamfer(again.cloud(person).positions, true.positions),
+        again=None if again is None else chamfer(again.cloud(person).positions, indexed),
     )
-    return found, Row(person, portrait.image, true, clouds[0], portrait.vertices)
+    shown = next((m.tokens.tolist() for m, d in zip(sample.drawn, drawn, strict=True) if d.fault is None), None)
+    return Judged(found, _predicted(loaded, true, sample.context, held.faces), shown)
+
+
+def _row(loaded: Loaded, held: TrainingSet, one: Judged) -> Row:
+    person = one.person.person
+    portrait = held.portraits(person)[0]
+    generated = None if one.tokens is None else loaded.tokenizer.decode(torch.tensor(one.tokens))
+    return Row(person, portrait.image, held.cloud(person), generated, portrait.vertices)
 
 
 def _predicted(loaded: Loaded, cloud: Points, context: Tensor, faces: Tensor) -> dict[str, float]:
@@ -200,31 +239,22 @@ def _predicted(loaded: Loaded, cloud: Points, context: Tensor, faces: Tensor) ->
     return {**found["accuracy"], "binding or neighbour": found["near"], "nats a token": found["entropy"]["all"]}
 
 
-def context_of(
-    loaded: Loaded, encoder: ImageEncoder, portrait: Portrait, faces: Tensor, seeds: Sequence[int]
-) -> Tensor:
-    """(S, C, width): what a model sees of a portrait, its surface sampled under each of ``seeds``."""
-    device = next(loaded.model.parameters()).device
-    mesh = (portrait.vertices, faces, loaded.config, loaded.tokenizer, encoder)
-    conditions = [mesh_condition(portrait.image, *mesh, seed) for seed in seeds]
-    with torch.inference_mode():
-        return torch.cat(
-            [loaded.model.condition(c.image_tokens[None].to(device), c.samples[None].to(device)) for c in conditions]
-        )
-
-
-def _measured(
-    made: Generated, seed: int, cloud: Points, true: Tensor, mesh: tuple[Tensor, Tensor], vocabulary: Vocabulary
-) -> Drawn:
-    met, agreed = coverage(cloud.positions, true, REACH), agreement(*cloud, *mesh)
+def _measured(made: Generated, seed: int, true: Indexed, mesh: tuple[Tensor, Tensor], tokenizer: Tokenizer) -> Drawn:
+    wrong = fault(made.tokens, tokenizer.vocabulary)
+    if wrong is not None:
+        nothing = (math.nan,) * 5
+        return Drawn(seed, 0, math.nan, made.reason, wrong, made.seconds, *nothing)
+    cloud = tokenizer.decode(made.tokens)
+    placed = Indexed(cloud.positions)
+    met, agreed = coverage(placed, true, REACH), agreement(*cloud, *mesh)
     return Drawn(
         seed=seed,
         points=len(cloud.positions),
-        count_error=count_error(len(cloud.positions), len(true)),
+        count_error=count_error(len(cloud.positions), len(true.points)),
         reason=made.reason,
-        fault=fault(made.tokens, vocabulary),
+        fault=None,
         seconds=made.seconds,
-        chamfer=chamfer(cloud.positions, true),
+        chamfer=chamfer(placed, true),
         precision=met.precision,
         recall=met.recall,
         exact=agreed.exact,
@@ -251,6 +281,17 @@ def _check(
                 f"{data.tokenizer.vocabulary.levels} levels, or other faces than the training set; the checkpoint has "
                 f"{faces} and {loaded.config.levels}. Name sets of one rig."
             )
+    origin = loaded.extra.get("data", training.digest)
+    if origin != training.digest:
+        raise UsageError(
+            f"the checkpoint was trained on another set (digest {str(origin)[:12]}) than {training.root} "
+            f"({training.digest[:12]}): name the one it was trained on, so that the baselines are its people."
+        )
+    if training.tokenizer != loaded.tokenizer:
+        raise UsageError(
+            f"the training set in {training.root} has the cube {training.tokenizer.cube}, and the checkpoint "
+            f"{loaded.tokenizer.cube}: name the set that it was trained on."
+        )
     if (encoder.count, encoder.width) != loaded.image_tokens:
         raise UsageError(
             f"the image encoder gives {encoder.count} x {encoder.width} tokens, and the checkpoint was trained with "

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from avatarbench.errors import UsageError
+from avatarbench.generator import SEEDS, probe
 
 if TYPE_CHECKING:
     from avatarbench.methods.pointillist.evaluate import Evaluation
@@ -35,7 +36,8 @@ def evaluate(
         Path | None, typer.Option(help="A set of the same people fitted with another seed: what two fits differ by.")
     ] = None,
     unmasked: Annotated[
-        bool, typer.Option(help="Also draw without the grammar's masks, for the rate of valid sequences.")
+        bool,
+        typer.Option(help="Also draw without the grammar's masks, where training had none: twice the time."),
     ] = True,
     temperature: Annotated[float | None, typer.Option(help="Default: the checkpoint's.", min=0)] = None,
     top_k: Annotated[int | None, typer.Option(help="0: all. Default: the checkpoint's.", min=0)] = None,
@@ -50,13 +52,14 @@ def evaluate(
 
     Writes evaluation.json, table.md and pictures.png, and prints the tables: validity, counts, Chamfer distance
     against the training medoid, the nearest training subject and the tracked head's surface, agreement of bindings,
-    and token accuracy.
+    and token accuracy. Interrupted, it keeps the people that are measured, and the same command goes on from there.
     """
     from rich.progress import TaskID
 
     from avatarbench.cli.output import stdout_console
     from avatarbench.methods.pointillist import evaluate as judged
     from avatarbench.methods.pointillist.checkpoint import load_checkpoint, shipped
+    from avatarbench.methods.pointillist.evaluate_records import Kept
     from avatarbench.methods.pointillist.evaluate_table import grids
     from avatarbench.methods.pointillist.generate import device_of, options_of
     from avatarbench.methods.pointillist.images import load_encoder
@@ -65,6 +68,7 @@ def evaluate(
     from avatarbench.tables.terminal import with_notes
 
     wanted, drawn = _names(people), _seeds(seeds)
+    probe(out, "--out")
     file = checkpoint or shipped()
     loaded = load_checkpoint(file, device_of(device))
     options = options_of(loaded.config.generate, temperature, top_k, top_p)
@@ -75,6 +79,18 @@ def evaluate(
     if unknown:
         raise UsageError(f"--pictures {', '.join(unknown)}: not among the people that are evaluated.")
     encoder = load_encoder(loaded.config.image, device_of(device))
+    if "data" not in loaded.extra:
+        typer.echo(f"note: {file} does not say what it was trained on; --data {data} is taken to be it.", err=True)
+    about: dict[str, Any] = {
+        "checkpoint": {"file": file.name, "fingerprint": loaded.fingerprint, "extra": loaded.extra},
+        "preset": loaded.config.preset,
+        "training": {"digest": training.digest, "people": len(training.people)},
+        "held_out": {"digest": held.digest, "people": list(wanted or held.people)},
+        "seeds": list(drawn),
+        "sampling": options.model_dump(),
+        "encoder": encoder.fingerprint,
+    }
+    kept = Kept(out, about | {"again": other.digest if other else None, "unmasked": unmasked})
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     begun = time.monotonic()
     try:
@@ -84,23 +100,19 @@ def evaluate(
             def watch(stage: str, done: int, total: int) -> None:
                 if stage not in tasks:
                     tasks[stage] = bar.add_task(stage, total=total)
-                bar.update(tasks[stage], completed=done)
+                bar.update(tasks[stage], completed=done, total=total)
 
-            found = judged.evaluate(loaded, encoder, training, held, options, drawn, watch, wanted, other, unmasked)
+            found = judged.evaluate(
+                loaded, encoder, training, held, options, drawn, watch, wanted, other, unmasked, kept
+            )
     except KeyboardInterrupt:
-        typer.echo("\ninterrupted; nothing was written.", err=True)
+        whole = [person for person in wanted or held.people if kept.path(person).is_file()]
+        said = f"{', '.join(whole)}: measured and kept in {kept.folder}" if whole else "nobody was measured yet"
+        typer.echo(f"\ninterrupted; {said}. The same command goes on.", err=True)
         raise typer.Exit(130) from None
-    about = {
-        "checkpoint": {"file": file.name, "fingerprint": loaded.fingerprint, "extra": loaded.extra},
-        "preset": loaded.config.preset,
-        "training": {"digest": training.digest, "people": len(training.people)},
-        "held_out": {"digest": held.digest, "people": list(wanted or held.people)},
-        "seeds": list(drawn),
-        "sampling": options.model_dump(),
-        "encoder": encoder.fingerprint,
-        "seconds": round(time.monotonic() - begun, 1),
-    }
+    about["seconds"] = round(time.monotonic() - begun, 1)
     _write(found, about, on_sheet, held, out)
+    kept.clear(wanted or held.people)
     console = stdout_console()
     for grid in grids(found):
         console.print(with_notes(grid))
@@ -153,6 +165,8 @@ def _seeds(text: str) -> tuple[int, ...]:
         found = tuple(int(part) for part in text.split(","))
     except ValueError:
         found = ()
-    if not found or min(found) < 0 or len(set(found)) != len(found):
-        raise UsageError(f"--seeds {text}: give whole numbers from 0 on, all different, with commas between: 0,1,2.")
+    if not found or min(found) < 0 or max(found) >= SEEDS or len(set(found)) != len(found):
+        raise UsageError(
+            f"--seeds {text}: give whole numbers from 0 to 2**63 - 1, all different, with commas between: 0,1,2."
+        )
     return found

@@ -28,7 +28,8 @@ TO_BEAT = ("medoid", "nearest", "surface")
 PEOPLE_NOTES = (
     "Chamfer: mean of the two directed mean distances to the nearest point, mm, mean over the seeds; medoid, nearest, "
     "surface: the baselines' for the same person.",
-    "Valid: sequences that the grammar has nothing against; free: the same where tokens are drawn without its masks.",
+    "Valid: sequences that the grammar has nothing against; the others are counted and left out of all else. Free: the "
+    "same where tokens are drawn without its masks, which says something only where training had none either.",
     f"Recall and precision: share of true points with a generated one within {REACH * 1000:.0f} mm, and the reverse.",
     "Bound to: share of points bound to a face that holds the nearest place of the tracked mesh, or to a neighbour of "
     "one; in brackets the same of the true cloud, whose mesh is the subject's own and not the tracked one.",
@@ -53,22 +54,22 @@ def _people(found: Evaluation) -> Grid:
         "points true", "generated", "valid", "free", "Chamfer", "medoid", "nearest", "surface", "recall", "precision",
         "bound to nearest face", "or neighbour",
     )  # fmt: skip
-    lines = [Line(Label(one.person), tuple(_person(one))) for one in found.people]
+    lines = [Line(Label(one.person), tuple(_person(one, found.masked))) for one in found.people]
     if len(found.people) > 1:
         lines.append(Line(Label("mean"), tuple(_mean_person(found))))
     return Grid("People", "person", tuple(Label(c) for c in columns), tuple(lines), PEOPLE_NOTES)
 
 
-def _person(one: Person) -> list[Entry]:
+def _person(one: Person, masked: bool) -> list[Entry]:
     valid = sum(drawn.fault is None for drawn in one.drawn)
     bounded = sum(drawn.reason == "bound" for drawn in one.drawn)
-    made = f"{one.mean('points'):.0f}{f' ({bounded} at the bound)' if bounded else ''}"
+    made = f"{_whole(one.mean('points'))}{f' ({bounded} at the bound)' if bounded else ''}"
     free = None if one.unmasked is None else f"{sum(f is None for f in one.unmasked)}/{len(one.unmasked)}"
     return [
         Entry(str(one.points)),
         Entry(made),
         Entry(f"{valid}/{len(one.drawn)}"),
-        Entry(free or "not drawn"),
+        Entry(free or _undrawn(masked)),
         *_chamfers(one.mean("chamfer"), [getattr(one.baselines, key) for key in TO_BEAT]),
         *(Entry(_share(one.mean(key))) for key in ("recall", "precision")),
         *(Entry(f"{_share(one.mean(key))} ({_share(getattr(one, key))})") for key in ("exact", "near")),
@@ -76,18 +77,18 @@ def _person(one: Person) -> list[Entry]:
 
 
 def _mean_person(found: Evaluation) -> list[Entry]:
-    people = found.people
-    every = [drawn for one in people for drawn in one.drawn]
-    free = [fault for one in people if one.unmasked is not None for fault in one.unmasked]
+    people = found.measured
+    every = [drawn for one in found.people for drawn in one.drawn]
+    free = [fault for one in found.people if one.unmasked is not None for fault in one.unmasked]
     agreed = [
         f"{_share(_mean([p.mean(key) for p in people]))} ({_share(_mean([getattr(p, key) for p in people]))})"
         for key in ("exact", "near")
     ]
     return [
-        Entry(f"{_mean([p.points for p in people]):.0f}"),
-        Entry(f"{_mean([p.mean('points') for p in people]):.0f}"),
+        Entry(_whole(_mean([p.points for p in found.people]))),
+        Entry(_whole(_mean([p.mean("points") for p in people]))),
         Entry(f"{sum(d.fault is None for d in every)}/{len(every)}"),
-        Entry(f"{sum(f is None for f in free)}/{len(free)}" if free else "not drawn"),
+        Entry(f"{sum(f is None for f in free)}/{len(free)}" if free else _undrawn(found.masked)),
         *_chamfers(
             _mean([p.mean("chamfer") for p in people]),
             [_mean([getattr(p.baselines, key) for p in people]) for key in TO_BEAT],
@@ -99,15 +100,16 @@ def _mean_person(found: Evaluation) -> list[Entry]:
 
 def _chamfers(ours: float, baselines: Sequence[float]) -> list[Entry]:
     """Ours, bold where it is the least as printed, and the baselines."""
-    shown = [_mm(value) for value in (ours, *baselines)]
-    best = min(map(float, shown))
-    first = Entry(shown[0], "best" if float(shown[0]) == best else None)
-    return [first, *(Entry(text, "best" if float(text) == best else None, italic=True) for text in shown[1:])]
+    values = (ours, *baselines)
+    shown = [_mm(value) for value in values]
+    best = min((text for text, value in zip(shown, values, strict=True) if math.isfinite(value)), key=float, default="")
+    first = Entry(shown[0], "best" if shown[0] == best else None)
+    return [first, *(Entry(text, "best" if text == best else None, italic=True) for text in shown[1:])]
 
 
 def _baselines(found: Evaluation) -> Grid:
     columns = ("Chamfer", "generated less this", f"{LEVEL:.0%} interval", "generated is nearer")
-    people = found.people
+    people = found.measured
     lines = [Line(Label("generated"), (Entry(_mm(_mean([p.mean("chamfer") for p in people]))), *[Entry("")] * 3))]
     for key, one in found.differences().items():
         interval = "one person" if math.isnan(one.low) else f"{_mm(one.low)} to {_mm(one.high)}"
@@ -146,11 +148,19 @@ def _predicted(kind: str, value: float) -> Entry:
 
 
 def _mean(values: Sequence[Any]) -> float:
-    return float(np.mean(values))
+    return float(np.mean(values)) if len(values) else math.nan
+
+
+def _whole(count: float) -> str:
+    return f"{count:.0f}" if math.isfinite(count) else "none"
 
 
 def _mm(metres: float) -> str:
-    return printed(metres * 1000, 2)
+    return printed(metres * 1000, 2) if math.isfinite(metres) else "none"
+
+
+def _undrawn(masked: bool) -> str:
+    return "masked in training" if masked else "not drawn"
 
 
 def _share(value: float) -> str:

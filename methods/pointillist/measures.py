@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +13,9 @@ from torch import Tensor
 from avatarbench.errors import DataError
 from avatarbench.heads.surface import nearest
 from avatarbench.methods.pointillist.tokenizer import BINDING, SLOTS, Vocabulary, Y
+
+if TYPE_CHECKING:
+    from scipy.spatial import cKDTree
 
 HOLDS = 1e-4
 """A corner with less barycentric weight takes no part in the nearest place."""
@@ -32,27 +36,43 @@ class Agreement(NamedTuple):
     near: float
 
 
-def distances(a: Tensor, b: Tensor) -> NDArray[np.float64]:
-    """(N,) metres from each of ``a`` (N, 3) to the nearest of ``b`` (M, 3); exact. Raises DataError for a cloud without
-    points or with a coordinate that is not finite."""
-    from scipy.spatial import cKDTree
+class Indexed:
+    """Points (N, 3), and a tree over them that is built once, where it is first needed. Raises DataError for a cloud
+    without points or with a coordinate that is not finite."""
 
-    for name, cloud in (("first", a), ("second", b)):
-        if cloud.ndim != 2 or cloud.shape[1] != 3 or not len(cloud):
-            raise DataError(f"a distance is between (N, 3) points; the {name} cloud is {tuple(cloud.shape)}.")
-        if not bool(torch.isfinite(cloud).all()):
-            raise DataError(f"the {name} cloud has a coordinate that is not finite.")
-    tree = cKDTree(b.detach().cpu().double().numpy())
-    return np.asarray(tree.query(a.detach().cpu().double().numpy())[0], np.float64)
+    def __init__(self, points: Tensor, name: str = "cloud") -> None:
+        if points.ndim != 2 or points.shape[1] != 3 or not len(points):
+            raise DataError(f"a distance is between (N, 3) points; the {name} is {tuple(points.shape)}.")
+        if not bool(torch.isfinite(points).all()):
+            raise DataError(f"the {name} has a coordinate that is not finite.")
+        self.points: NDArray[np.float64] = points.detach().cpu().double().numpy()
+
+    @cached_property
+    def tree(self) -> cKDTree:
+        from scipy.spatial import cKDTree
+
+        return cKDTree(self.points)
 
 
-def chamfer(a: Tensor, b: Tensor) -> float:
+Cloud = Tensor | Indexed
+"""Points (N, 3), metres; indexed where they are compared with more than one other cloud."""
+
+
+def distances(a: Cloud, b: Cloud) -> NDArray[np.float64]:
+    """(N,) metres from each of ``a`` (N, 3) to the nearest of ``b`` (M, 3); exact. Raises DataError as
+    :class:`Indexed`."""
+    first, second = _indexed(a, "first cloud"), _indexed(b, "second cloud")
+    return np.asarray(second.tree.query(first.points)[0], np.float64)
+
+
+def chamfer(a: Cloud, b: Cloud) -> float:
     """Metres: the mean of the two directed mean distances to the nearest point (not squared), ``a`` (N, 3) and ``b``
     (M, 3). Raises DataError as :func:`distances`."""
+    a, b = _indexed(a, "first cloud"), _indexed(b, "second cloud")
     return float((distances(a, b).mean() + distances(b, a).mean()) / 2)
 
 
-def coverage(generated: Tensor, true: Tensor, reach: float) -> Coverage:
+def coverage(generated: Cloud, true: Cloud, reach: float) -> Coverage:
     """Within ``reach`` metres. Raises DataError as :func:`distances`."""
     return Coverage(
         float((distances(generated, true) <= reach).mean()), float((distances(true, generated) <= reach).mean())
@@ -105,6 +125,10 @@ def fault(tokens: Tensor, vocabulary: Vocabulary) -> str | None:
     if bool(wrong.any()):
         return "a coordinate stands for a binding, or a binding for a coordinate"
     return "its y decreases" if bool((rows[1:, Y] < rows[:-1, Y]).any()) else None
+
+
+def _indexed(cloud: Cloud, name: str) -> Indexed:
+    return cloud if isinstance(cloud, Indexed) else Indexed(cloud, name)
 
 
 def _neighbours(corners: Tensor, weights: Tensor, bound: Tensor, faces: Tensor) -> Tensor:

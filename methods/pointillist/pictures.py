@@ -33,12 +33,12 @@ _LIGHTEST, _DARKEST = 1.0, 0.35
 
 class Row(NamedTuple):
     """A line of the sheet: ``portrait`` (H, W, 3) uint8, the fitted and the generated cloud, and the mesh (V, 3) whose
-    faces the bindings name."""
+    faces the bindings name; ``generated`` is None where no valid cloud was drawn."""
 
     title: str
     portrait: NDArray[np.uint8]
     fitted: Points
-    generated: Points
+    generated: Points | None
     vertices: Tensor
 
 
@@ -115,13 +115,17 @@ def sheet(rows: Sequence[Row], faces: Tensor, up: Up, path: Path) -> None:
     pen, font = ImageDraw.Draw(drawn), ImageFont.load_default(14)
     for number, row in enumerate(rows):
         colours = face_colours(row.vertices, faces)
-        fitted, generated = (views(points, colours, frame, up, TILE) for points in (row.fitted, row.generated))
+        fitted, generated = views(row.fitted, colours, frame, up, TILE), [np.full((TILE, TILE, 3), 255, np.uint8)] * 2
+        words = "no valid cloud"
+        if row.generated is not None:
+            generated = views(row.generated, colours, frame, up, TILE)
+            words = f"generated, {len(row.generated.positions):,} points"
         titles = (
             row.title,
             f"fitted, {len(row.fitted.positions):,} points",
             "from the left",
-            f"generated, {len(row.generated.positions):,} points",
-            "from the left",
+            words,
+            "" if row.generated is None else "from the left",
         )
         for place, (title, image) in enumerate(zip(titles, (row.portrait, *fitted, *generated), strict=True)):
             left, top = place * (TILE + GAP), number * (TILE + TITLE)

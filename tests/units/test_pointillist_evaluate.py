@@ -18,9 +18,10 @@ from torch import Tensor
 from avatarbench.errors import DataError, UsageError
 from avatarbench.methods.pointillist import baselines, evaluate_cli
 from avatarbench.methods.pointillist.checkpoint import Loaded
-from avatarbench.methods.pointillist.config import Config, Generate, PointTokens, Transformer, Window
+from avatarbench.methods.pointillist.config import Config, Generate, Grammar, PointTokens, Transformer, Window
 from avatarbench.methods.pointillist.engine import Engine, Generated
 from avatarbench.methods.pointillist.evaluate import Engines, Evaluation, evaluate
+from avatarbench.methods.pointillist.evaluate_records import Kept
 from avatarbench.methods.pointillist.evaluate_table import grids, markdown
 from avatarbench.methods.pointillist.images import ImageEncoder
 from avatarbench.methods.pointillist.paired import difference
@@ -40,6 +41,7 @@ CONFIG = Config(
     points=PointTokens(samples=64, latents=4, width=16, depth=1, heads=2, bands=2),
     transformer=Transformer(width=32, depth=1, heads=2, head_width=32, slots=True),
     window=Window(length=32, step=16),
+    grammar=Grammar(training=False),
     generate=Generate(points=20),
 )
 TOKENIZER = Tokenizer(Vocabulary(LEVELS, len(FACES)), Cube((-0.2, -0.2, -0.2), 0.4))
@@ -93,15 +95,26 @@ TRAINING = People({"001": 1.0, "002": 0.9, "003": 0.5})
 HELD = People({"501": 0.55, "502": 0.95})
 
 
-def _loaded() -> Loaded:
+def _loaded(config: Config = CONFIG, **extra: Any) -> Loaded:
     torch.manual_seed(0)
-    return Loaded(StageOne(CONFIG, (2, 3)).eval(), CONFIG, TOKENIZER, (2, 3), "f" * 64, {"steps": 7})
+    return Loaded(StageOne(config, (2, 3)).eval(), config, TOKENIZER, (2, 3), "f" * 64, {"steps": 7, **extra})
 
 
-def _evaluate(held: People = HELD, seeds: tuple[int, ...] = (0, 1), **options: Any) -> Evaluation:
+def _grammar(**rules: bool) -> Config:
+    return CONFIG.model_copy(update={"grammar": Grammar(**rules)})
+
+
+def _evaluate(
+    held: People = HELD,
+    seeds: tuple[int, ...] = (0, 1),
+    loaded: Loaded | None = None,
+    training: People = TRAINING,
+    watch: Any = lambda *_: None,
+    **options: Any,
+) -> Evaluation:
     encoder = cast(ImageEncoder, Encoder())
-    sets = (cast(TrainingSet, TRAINING), cast(TrainingSet, held))
-    return evaluate(_loaded(), encoder, *sets, CONFIG.generate, seeds, lambda *_: None, **options)
+    sets = (cast(TrainingSet, training), cast(TrainingSet, held))
+    return evaluate(loaded or _loaded(), encoder, *sets, CONFIG.generate, seeds, watch, **options)
 
 
 @pytest.fixture(scope="module")
@@ -113,11 +126,11 @@ class Knowing(Engine):
     """Generates the truth: the person is told by the order of the calls."""
 
     def __init__(self) -> None:
-        self._left = [TOKENIZER.encode(*HELD.cloud(person)).tokens for person in HELD.people]
+        self._left = [TOKENIZER.encode(*HELD.cloud(person)).tokens for person in HELD.people for _ in range(2)]
 
     def generate(self, context: Tensor, options: Generate, seeds: Any, watch: Any = None) -> list[Generated]:
-        tokens = self._left.pop(0)
-        return [Generated(tokens, torch.zeros(len(tokens) - 8, 32), "ended", 0.1) for _ in seeds]
+        tokens = [self._left.pop(0) for _ in seeds]
+        return [Generated(one, torch.zeros(len(one) - 8, 32), "ended", 0.1) for one in tokens]
 
 
 def test_the_medoid_is_the_cloud_that_is_nearest_to_all_others() -> None:
@@ -138,13 +151,16 @@ def test_every_baseline_is_measured_to_the_true_cloud() -> None:
     known = baselines.reference(cast(TrainingSet, TRAINING), cast(ImageEncoder, Encoder()))
     true, mesh = HELD.cloud("501").positions, (OCTAHEDRON * 0.55, FACES)
     feature = baselines.pooled(cast(ImageEncoder, Encoder()), HELD.portraits("501")[0].image)
-    found = baselines.distances(known, true, feature, mesh, TOKENIZER, 12, torch.Generator().manual_seed(0))
+    found = baselines.distances(known, true, feature, mesh, TOKENIZER, 12)
     assert known.people[known.medoid] == "002"
     assert found.chosen == "003"  # the nearest in colour, which is the nearest in size here
     assert found.best == found.nearest < found.mean < found.medoid + found.nearest
     assert found.tokens <= math.sqrt(3) * 0.4 / LEVELS / 2
     assert found.surface > found.tokens
     assert found.surface_true > found.tokens
+    other = baselines.distances(known, true, feature, mesh, TOKENIZER, 5)
+    assert other.surface != found.surface
+    assert other._replace(surface=0.0) == found._replace(surface=0.0), "only that surface goes by the number generated"
 
 
 def test_a_constant_difference_has_an_interval_of_no_width() -> None:
@@ -188,7 +204,7 @@ def test_a_persons_figures_depend_on_no_other_person_and_on_no_other_seed(found:
 
 
 def test_a_generator_that_knows_the_truth_reaches_the_tokens_floor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Engines, "of", lambda loaded, unmasked: Engines(Knowing(), None))
+    monkeypatch.setattr(Engines, "of", lambda loaded, unmasked, dtype: Engines(Knowing(), None))
     found = _evaluate(again=cast(TrainingSet, HELD))
     for one in found.people:
         for drawn in one.drawn:
@@ -226,10 +242,100 @@ def test_sets_that_do_not_belong_together_are_refused() -> None:
             _evaluate(held, **cast(Any, options))
 
 
-@pytest.mark.parametrize("text", ["", "a", "1,1", "-1", "1,,2"])
+@pytest.mark.parametrize("text", ["", "a", "1,1", "-1", "1,,2", "0,9223372036854775808"])
 def test_seeds_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--seeds"):
         evaluate_cli._seeds(text)
+
+
+def test_the_training_set_is_the_one_that_the_checkpoint_was_trained_on() -> None:
+    assert _evaluate(seeds=(0,), people=["501"], loaded=_loaded(data="digest")).people
+    with pytest.raises(UsageError, match="trained on another set"):
+        _evaluate(loaded=_loaded(data="another"))
+    moved = Tokenizer(TOKENIZER.vocabulary, Cube((-0.3, -0.2, -0.2), 0.4))
+    with pytest.raises(UsageError, match="has the cube"):
+        _evaluate(training=People(TRAINING.sizes, tokenizer=moved))
+
+
+def test_draws_without_masks_are_left_out_where_training_masked() -> None:
+    found = _evaluate(seeds=(0,), loaded=_loaded(_grammar(training=True)))
+    assert [one.unmasked for one in found.people] == [None, None]
+    assert "masked in training" in markdown(found, [])
+
+
+def test_a_sequence_that_is_no_cloud_is_counted_and_measured_no_further(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    broken = torch.tensor([TOKENIZER.vocabulary.start] * 4 + [0, 1] + [TOKENIZER.vocabulary.end] * 4)
+
+    class Sometimes(Knowing):
+        def generate(self, *arguments: Any) -> list[Generated]:
+            made = super().generate(*arguments)
+            return [one._replace(tokens=broken) if n != 0 else one for n, one in enumerate(made)]
+
+    monkeypatch.setattr(Engines, "of", lambda loaded, unmasked, dtype: Engines(Sometimes(), None))
+    kept = Kept(tmp_path, {})
+    found = _evaluate(kept=kept)
+    first, second = found.people
+    assert [one.fault is None for one in first.drawn] == [True, False]
+    assert first.mean("chamfer") == first.drawn[0].chamfer
+    assert not second.valid
+    assert math.isnan(second.mean("chamfer"))
+    assert found.differences()["medoid"].people == 1
+    text = markdown(found, [])
+    assert "1/2" in text
+    assert "0/2" in text
+    assert "nan" not in text
+    json.dumps(evaluate_cli.plain(found.to_json()), allow_nan=False)
+    sheet(found.shown, FACES, "y", tmp_path / "sheet.png")
+    kept_one = kept.read("502")
+    assert kept_one is not None
+    assert math.isnan(kept_one.person.drawn[0].chamfer)
+
+
+def test_wholly_unmasked_sampling_is_judged_all_the_same() -> None:
+    found = _evaluate(loaded=_loaded(_grammar(training=False, sampling=False)), unmasked=False)
+    assert not any(one.valid for one in found.people)
+    assert found.differences() == {}
+    assert "nan" not in markdown(found, [])
+
+
+def test_who_was_measured_before_an_interruption_is_not_measured_again(tmp_path: Path, found: Evaluation) -> None:
+    def stop(stage: str, done: int, total: int) -> None:
+        if stage == "people" and done == 1:
+            raise KeyboardInterrupt
+
+    kept = Kept(tmp_path, {"seeds": [0, 1]})
+    with pytest.raises(KeyboardInterrupt):
+        _evaluate(kept=kept, watch=stop)
+    assert [kept.path(person).is_file() for person in HELD.people] == [True, False]
+    assert Kept(tmp_path, {"seeds": [0]}).read("501") is None
+    first = kept.read("501")
+    seen: list[tuple[str, int, int]] = []
+    again = _evaluate(kept=kept, watch=lambda *told: seen.append(told))
+    assert first is not None
+    assert again.people[0] == first.person
+    assert ("people", 1, 2) in seen
+    assert ("people", 0, 2) not in seen
+    for key in ("chamfer", "points", "exact"):
+        assert [p.mean(key) for p in again.people] == [p.mean(key) for p in found.people]
+    assert again.teacher == found.teacher
+    assert torch.equal(again.shown[0].generated.positions, found.shown[0].generated.positions)
+    kept.clear(HELD.people)
+    assert not kept.folder.exists()
+
+
+def test_all_people_are_drawn_in_as_few_batches_as_the_engine_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    generate = Engine.generate
+
+    def counted(self: Engine, context: Tensor, *arguments: Any) -> list[Generated]:
+        sizes.append(len(context))
+        return generate(self, context, *arguments)
+
+    monkeypatch.setattr(Engine, "generate", counted)
+    _evaluate(seeds=(0, 1, 2, 3, 4), unmasked=False)
+    assert sizes == [8, 2]
 
 
 def test_neighbouring_faces_have_like_colours_whatever_the_head() -> None:
