@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,15 +34,16 @@ _NAME = re.compile(r"[^./\\][^/\\]*")
 
 @dataclass(frozen=True)
 class Request:
-    """What to build. ``people``: all of ``data`` where None; ``tracking``: the folder of VHAP exports, for FLAME;
-    ``monocular``: of Pixel3DMM's tracking of portraits; ``portraits``: a folder to take PORTRAIT from;
-    ``tokenizer``: another set whose cube is used."""
+    """What to build. ``people``: all of ``data`` where None, less ``exclude``; ``tracking``: the folder of VHAP
+    exports, for FLAME; ``monocular``: of Pixel3DMM's tracking of portraits; ``portraits``: a folder to take PORTRAIT
+    from; ``tokenizer``: another set whose cube is used."""
 
     data: Path
     out: Path
     config: Config
     fit: FitConfig
     people: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ()
     tracking: Path | None = None
     monocular: Path | None = None
     portraits: Path | None = None
@@ -49,33 +51,37 @@ class Request:
     most: int = MOST_PORTRAITS
 
 
-def people_of(request: Request) -> list[str]:
-    """Everybody asked for, sorted. Raises UsageError for a name that is not there, DataError for a folder without
-    people."""
+def people_of(request: Request, coming: Collection[str] = ()) -> list[str]:
+    """Everybody asked for, sorted. ``coming``: people who are still to be rendered into the folder. Raises UsageError
+    for a name that is not there, and where nobody is left; DataError for a folder without people."""
     others = {"--tracking": request.tracking, "--portraits": request.portraits}
     others |= {"--portrait-tracking": request.monocular}
     for option, folder in others.items():
         if folder is not None and not folder.is_dir():
             raise DataError(f"{option} {folder} is no folder: name one, or leave the option out.")
-    if not request.data.is_dir():
+    if not request.data.is_dir() and (request.data.exists() or not coming):
         raise DataError(
             f"{request.data} {'is not a folder' if request.data.exists() else 'does not exist'}: name a folder of "
             "people, or let it be rendered with --openheads N."
         )
-    here = sorted(
-        p.name for p in request.data.iterdir() if p.is_dir() and (p / "sequences").is_dir() and _NAME.fullmatch(p.name)
-    )
+    inside = request.data.iterdir() if request.data.is_dir() else ()
+    there = (p.name for p in inside if p.is_dir() and (p / "sequences").is_dir() and _NAME.fullmatch(p.name))
+    here = sorted({*there, *coming})
     if request.tracking is not None and not here:
         named = (re.fullmatch(r"(\d{3,})(_.*)?", p.name) for p in request.tracking.iterdir() if p.is_dir())
         here = sorted({found[1] for found in named if found is not None})
     if not here:
         raise DataError(f"{request.data} holds no people: a person is a folder such as 001 with 'sequences' in it.")
     asked = here if request.people is None else sorted(set(request.people))
-    unknown = [person for person in asked if person not in here]
-    if unknown or not asked:
-        shown = ", ".join(here[:20]) + (", ..." if len(here) > 20 else "")
-        raise UsageError(f"--people: {request.data} has no '{', '.join(unknown)}'; it has {shown}.")
-    return asked
+    shown = ", ".join(here[:20]) + (", ..." if len(here) > 20 else "")
+    for option, names in (("--people", asked), ("--exclude", request.exclude)):
+        unknown = [person for person in names if person not in here]
+        if unknown or not asked:
+            raise UsageError(f"{option}: {request.data} has no '{', '.join(unknown)}'; it has {shown}.")
+    left = [person for person in asked if person not in request.exclude]
+    if not left:
+        raise UsageError(f"--exclude names all of the {len(asked)} people that are asked for, so nobody is left.")
+    return left
 
 
 def export_of(tracking: Path, person: str) -> Path:
@@ -125,20 +131,25 @@ def settle(request: Request, rig: Mesh) -> None:
     """The settings and the rig of the set, written by the first call and compared by the others. Raises DataError for a
     set of other ones."""
     out, settings = request.out, settings_of(request)
-    path = out / SETTINGS
+    check_begun(request, rig)
+    if not (out / SETTINGS).exists():
+        write_json(out / SETTINGS, settings)
+    if not (out / RIG).exists():
+        write_tensors(out / RIG, {"faces": rig.faces, "mirror": mirror_map(rig.vertices, rig.faces)})
+
+
+def check_begun(request: Request, rig: Mesh) -> None:
+    """Raises DataError where ``out`` was begun with other settings, or another rig. Writes nothing."""
+    out, path = request.out, request.out / SETTINGS
     if path.exists():
         try:
             before = dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise DataError(f"{path} cannot be read ({error}): choose another --out.") from error
-        changed = [f"{key} was {old} and is {new}" for key, old, new in _differences(before, settings)]
+        changed = [f"{key} was {old} and is {new}" for key, old, new in _differences(before, settings_of(request))]
         if changed:
             raise DataError(f"{out} was begun with another configuration: {'; '.join(changed)}. Choose another --out.")
-    else:
-        write_json(path, settings)
-    if not (out / RIG).exists():
-        write_tensors(out / RIG, {"faces": rig.faces, "mirror": mirror_map(rig.vertices, rig.faces)})
-    elif not torch.equal(read_tensors(out / RIG)["faces"], rig.faces):
+    if (out / RIG).exists() and not torch.equal(read_tensors(out / RIG)["faces"], rig.faces):
         raise DataError(f"{out / RIG} is of another rig: was a package updated meanwhile? Choose another --out.")
 
 
@@ -181,15 +192,29 @@ def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") 
             yield f"{prefix}{key}", old, new
 
 
-@contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Nobody else builds ``out`` meanwhile. Raises UsageError where somebody does, it is a file, or it holds something
-    else; DataError where it cannot be written."""
+def check_out(request: Request) -> None:
+    """Raises UsageError where ``out`` is a file, the data's folder, or holds something else; DataError where it cannot
+    be made. Writes nothing."""
+    out = request.out
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: name a folder with --out.")
+    if out.resolve() == request.data.resolve():
+        raise UsageError(f"--out is the folder of the people, {out}: choose another --out.")
     try:
         if out.exists() and not (out / SETTINGS).exists() and any(p.name[0] != "." for p in out.iterdir()):
             raise UsageError(f"{out} is not empty and no training set: choose another --out.")
+        parent = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
+    except OSError as error:
+        raise DataError(f"{out} cannot be written ({error.strerror or error}): choose another --out.") from error
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise DataError(f"{out} cannot be written, for {parent} is no folder that can be: choose another --out.")
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Nobody else builds ``out`` meanwhile. Raises UsageError where somebody does, DataError where it cannot be
+    written."""
+    try:
         out.mkdir(parents=True, exist_ok=True)
         lock = FileLock(out / ".lock")
         lock.acquire(timeout=0)

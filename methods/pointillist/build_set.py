@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from avatarbench import assets
 from avatarbench.errors import DataError
@@ -27,8 +27,11 @@ from avatarbench.methods.pointillist.build_person import (
 from avatarbench.methods.pointillist.build_request import (
     SETTINGS,
     UP,
+    Mesh,
     Request,
     alone,
+    check_begun,
+    check_out,
     export_of,
     mesh_of,
     people_of,
@@ -74,20 +77,42 @@ class Row:
     error: str = ""
 
 
+class Ready(NamedTuple):
+    """A request in which nothing is wrong, as far as that shows before the work: the rig of the set, and the set whose
+    cube is borrowed."""
+
+    mesh: Mesh
+    borrowed: TrainingSet | None
+
+
+def check(request: Request, coming: Collection[str] = ()) -> Ready:
+    """All that can be checked of a request without its pictures. ``coming``: people still to be rendered into the data.
+    Writes nothing but downloads that are kept. Raises UsageError, DataError and AssetError."""
+    people_of(request, coming)
+    check_out(request)
+    borrowed = None if request.tokenizer is None else TrainingSet(request.tokenizer)
+    mesh = mesh_of(request, borrowed)
+    check_begun(request, mesh)
+    for name in ("face-landmarker",) if request.config.rig == "anny" else ():
+        assets.pull(name)
+    return Ready(mesh, borrowed)
+
+
 def build_set(
-    request: Request, workers: int = 2, progress: Callable[[int, int, int], None] = lambda steps, total, people: None
+    request: Request,
+    workers: int = 2,
+    progress: Callable[[int, int, int], None] = lambda steps, total, people: None,
+    ready: Ready | None = None,
 ) -> list[Row]:
     """Fit whoever is missing, and write the manifest; a row for everybody.
 
     Equal data and configuration give equal files, on a CPU, whatever the number of workers and interruptions.
-    ``progress``: steps done, steps in all, people done. Raises UsageError and DataError before the work for what is
-    wrong with the request; DataError where ``out`` cannot be written, or nobody is left.
+    ``progress``: steps done, steps in all, people done; ``ready``: of :func:`check`, where it was called before. Raises
+    UsageError and DataError before the work for what is wrong with the request; DataError where ``out`` cannot be
+    written, or nobody is left.
     """
+    mesh, borrowed = ready or check(request)
     people = people_of(request)
-    for name in ("face-landmarker",) if request.config.rig == "anny" else ():
-        assets.pull(name)
-    borrowed = None if request.tokenizer is None else TrainingSet(request.tokenizer)
-    mesh = mesh_of(request, borrowed)
     with alone(request.out):
         settle(request, mesh)
         jobs, rows = _jobs(request, people)

@@ -16,6 +16,7 @@ from avatarbench.errors import UsageError
 if TYPE_CHECKING:
     from avatarbench.methods.pointillist.build_request import Request
     from avatarbench.methods.pointillist.build_set import Row
+    from avatarbench.openheads.views import TrainingPlan
 
 PARTIAL = 3
 """Exit code where somebody was left out."""
@@ -26,7 +27,11 @@ def data(
         Path, typer.Option(help="A folder in NeRSemble's layout: OpenHeads', or NeRSemble's with --tracking.")
     ],
     out: Annotated[Path, typer.Option(help="The training set; one that was begun is continued.")],
-    people: Annotated[str, typer.Option(help="Names with commas between them. Default: everybody in DATA.")] = "",
+    people: Annotated[
+        str,
+        typer.Option(help="Names with commas between them, or @FILE with a name a line. Default: everybody in DATA."),
+    ] = "",
+    exclude: Annotated[str, typer.Option(help="Who is left out, as in --people: those who are to be held out.")] = "",
     preset: Annotated[str, typer.Option(help="mini or paper.")] = "mini",
     workers: Annotated[int, typer.Option(help="People at a time, one thread each.", min=1)] = 2,
     portraits: Annotated[
@@ -63,27 +68,34 @@ def data(
     avatarbench train pointillist data --data people --people 001,002 --out two fit.steps=300
     avatarbench data openheads-test --views --out views
     avatarbench train pointillist data --data views --tokenizer set --out held-out
-    avatarbench train pointillist data --data nersemble --tracking exports --preset paper --out set
+    avatarbench train pointillist data --data nersemble --tracking exports --preset paper --exclude @held.txt --out set
+    avatarbench train pointillist data --data nersemble --tracking exports --preset paper --people @held.txt \\
+      --tokenizer set --out held-out
 
     Interrupt it when you like: the same command goes on where it stopped.
     """
-    from avatarbench.methods.pointillist.build_set import build_set
+    from avatarbench.methods.pointillist.build_set import build_set, check
     from avatarbench.run.progress import console
 
-    asked = tuple(name for name in (part.strip() for part in people.split(",")) if name) if people.strip() else None
-    request = _request(data, out, asked, preset, overrides or [])
+    request = _request(data, out, _names(people, "--people") if people.strip() else None, preset, overrides or [])
     request = _with(request, portraits=portraits, tokenizer=tokenizer, tracking=tracking, monocular=portrait_tracking)
+    request = _with(request, exclude=_names(exclude, "--exclude") if exclude.strip() else ())
     if portrait_tracking is not None and tracking is None:
         raise UsageError("--portrait-tracking is for FLAME: give --tracking too.")
     views = [text.removeprefix("views.") for text in overrides or [] if text.startswith("views.")]
     if views and openheads is None:
         raise UsageError("views.KEY says what --openheads N renders: give it too.")
+    if openheads is not None and tracking is not None:
+        raise UsageError("--openheads renders people who need no --tracking: leave one of them out.")
+    plan = None if openheads is None else _plan(openheads, seed, views)
+    # Before hours of rendering, not after.
+    ready = check(request, () if plan is None else [f"{number:03d}" for number in plan.numbers])
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        if openheads is not None:
-            _render(data, openheads, seed, views, workers)
+        if plan is not None:
+            _render(data, plan, workers)
         with _bar(request) as progress:
-            rows = build_set(request, workers, progress)
+            rows = build_set(request, workers, progress, ready)
     except KeyboardInterrupt:
         console.print("stopped; what is finished is kept, and the same command goes on from here.")
         raise typer.Exit(130) from None
@@ -105,19 +117,33 @@ def _request(data: Path, out: Path, people: tuple[str, ...] | None, preset: str,
     return Request(data, out, config, load_fit(config.fit, of_fit), people)
 
 
+def _names(text: str, option: str) -> tuple[str, ...]:
+    """Of ``001,002``, or of the lines of the file in ``@FILE``. Raises UsageError where there are none."""
+    parts = text.split(",")
+    if text.startswith("@"):
+        try:
+            parts = Path(text[1:]).read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"{option} {text}: the file cannot be read ({error}): name one with a name a line."
+            ) from error
+    found = tuple(name for name in (part.strip() for part in parts) if name)
+    if not found:
+        raise UsageError(f"{option} {text} names nobody: give names with commas, or @FILE with a name a line.")
+    return found
+
+
 def _with(request: Request, **changes: Any) -> Request:
     from dataclasses import replace
 
     return replace(request, **changes)
 
 
-def _render(data: Path, people: int, seed: int, changes: list[str], workers: int) -> None:
+def _plan(people: int, seed: int, changes: list[str]) -> TrainingPlan:
     from dataclasses import replace
 
-    from avatarbench.openheads.split import make_split
     from avatarbench.openheads.views import TrainingPlan
     from avatarbench.registry import suggest
-    from avatarbench.run.progress import progress_bar
 
     known = ["size", "samples", "moments", "cameras"]
     values: dict[str, Any] = {}
@@ -128,13 +154,20 @@ def _render(data: Path, people: int, seed: int, changes: list[str], workers: int
         if not value.isdecimal() or int(value) < 1:
             raise UsageError(f"views.{name} is '{value}': give a number from 1.")
         values[name] = int(value)
+    return replace(TrainingPlan(people, seed), **values)
+
+
+def _render(data: Path, plan: TrainingPlan, workers: int) -> None:
+    from avatarbench.openheads.split import make_split
+    from avatarbench.run.progress import progress_bar
+
     with progress_bar() as bar:
         task = bar.add_task("rendering", total=None)
 
         def progress(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        make_split(data, workers, progress, replace(TrainingPlan(people, seed), **values))
+        make_split(data, workers, progress, plan)
 
 
 @contextmanager
