@@ -36,6 +36,7 @@ class TinySet:
     counts: tuple[int, ...] = (9, 14, 11)
     levels: int = 32
     digest: str = "tiny"
+    config: dict[str, object] = field(default_factory=lambda: {"rig": "anny", "fit": "paper"})
     people: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -45,6 +46,9 @@ class TinySet:
         other = torch.tensor([1, 0, 2, 3, 4, 5])[OCTAHEDRON].sort(1).values
         self.mirror = (other[:, None] == OCTAHEDRON.sort(1).values).all(2).long().argmax(1)
         self.tokenizer = Tokenizer(Vocabulary(self.levels, len(self.faces)), Cube((-0.2, -0.2, -0.2), 0.4))
+
+    def marks(self, person: str) -> dict[str, str]:
+        return {}
 
     def rest(self, person: str) -> Tensor:
         return CORNERS * (0.1 + 0.02 * int(person))
@@ -115,6 +119,12 @@ def write_set(root: Path, tiny: TinySet) -> Path:
         people[person] = {"portraits": [{"file": name} for name in names]}
     files = [path for path in sorted(root.rglob("*")) if path.is_file()]
     digests = {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    plain = {"format": FORMAT, "config": {}, "tokenizer": tiny.tokenizer.to_json(), "people": people, "files": digests}
+    plain = {
+        "format": FORMAT,
+        "config": tiny.config,
+        "tokenizer": tiny.tokenizer.to_json(),
+        "people": people,
+        "files": digests,
+    }
     write_json(root / MANIFEST, plain)
     return root

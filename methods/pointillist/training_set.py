@@ -28,6 +28,8 @@ FORMAT = 1
 MANIFEST, RIG, CLOUD, TRACKING, RECORD = (
     "manifest.json", "rig.safetensors", "cloud.safetensors", "tracking.safetensors", "person.json",
 )  # fmt: skip
+IDENTITY = "identity"
+"""Among a person's sources: sha256 of who an OpenHeads person is, in sets made since that is kept."""
 KEPT_BYTES = 2 << 30
 """Decoded portraits held in memory; further ones are read again when they are asked for."""
 
@@ -104,6 +106,14 @@ class TrainingSet:
             self._room -= size
             self._portraits[person] = found
         return found
+
+    def marks(self, person: str) -> dict[str, str]:
+        """What tells a person from others whatever the name: sha256 of the ``cloud`` file, and, where it was kept, of
+        the ``identity``."""
+        sources = self._described(person).get("sources")
+        found = {"cloud": self._digests.get(f"{person}/{CLOUD}")}
+        found |= {IDENTITY: sources.get(IDENTITY) if isinstance(sources, dict) else None}
+        return {name: value for name, value in found.items() if isinstance(value, str)}
 
     def tracking(self, person: str) -> dict[str, Tensor]:
         """All that the tracker said of a person's portraits, each with one row a portrait."""

@@ -21,6 +21,7 @@ from avatarbench.methods.pointillist.training.evaluation import (
     Tally,
     means,
     measured,
+    seen_before,
     teacher_forced,
 )
 from tests.pointillist_tiny import Others, TinyEncoder, TinySet, tiny_config
@@ -165,6 +166,36 @@ def test_tokens_that_are_no_cloud_count_as_invalid_and_enter_no_mean() -> None:
 def test_people_to_generate_for_are_evenly_chosen(count: int, wanted: Sequence[int]) -> None:
     evaluation = Evaluation(Others(5, 6, 7, 8), TinySet(), tiny_config(), TinyEncoder(), count)
     assert evaluation.drawn == wanted
+
+
+class Known(TinySet):
+    """``said``: what tells each person from others."""
+
+    def __init__(self, **said: dict[str, str]) -> None:
+        super().__init__((5,) * len(said))
+        self.people, self.said = tuple(said), said
+
+    def marks(self, person: str) -> dict[str, str]:
+        return self.said[person]
+
+
+@pytest.mark.parametrize(
+    ("held", "trained", "found"),
+    [
+        ({"a": {"cloud": "1"}}, {"b": {"cloud": "1"}}, ["a (b in the training set)"]),
+        ({"a": {"cloud": "1", "identity": "7"}}, {"b": {"cloud": "2", "identity": "7"}}, ["a (b in the training set)"]),
+        ({"a": {"cloud": "1", "identity": "7"}}, {"a": {"cloud": "2", "identity": "7"}}, ["a"]),
+        ({"a": {"cloud": "1", "identity": "7"}}, {"a": {"cloud": "2", "identity": "8"}}, []),
+        ({"a": {"cloud": "1"}}, {"a": {"cloud": "2", "identity": "8"}}, ["a"]),  # perhaps fitted once more
+        ({"a": {"cloud": "1"}}, {"a": {"cloud": "2"}}, ["a"]),
+        ({"a": {"cloud": "1"}}, {"b": {"cloud": "2"}}, []),
+        ({"a": {"cloud": "7"}}, {"b": {"identity": "7"}}, []),
+    ],
+)
+def test_whoever_is_trained_on_is_known_under_any_name(
+    held: dict[str, dict[str, str]], trained: dict[str, dict[str, str]], found: list[str]
+) -> None:
+    assert seen_before(Known(**held), Known(**trained)) == found
 
 
 def test_sets_that_say_nothing_are_refused() -> None:

@@ -85,6 +85,18 @@ def test_a_set_gives_back_what_was_written(root: Path) -> None:
     assert found.tracking("001")["vertices"].shape == (2, 15, 3)
 
 
+def test_a_person_is_told_by_the_cloud_and_the_identity(root: Path) -> None:
+    people = manifest(root)["people"]
+    people["002"]["sources"] = {"identity": "ab"}
+    write_manifest(root, {"people": people})
+    found = TrainingSet(root)
+    digests = [
+        hashlib.sha256((root / person / "cloud.safetensors").read_bytes()).hexdigest() for person in found.people
+    ]
+    assert found.marks("001") == {"cloud": digests[0]}  # a set of before identities were kept
+    assert found.marks("002") == {"cloud": digests[1], "identity": "ab"}
+
+
 def test_the_digest_follows_every_file(root: Path) -> None:
     before = TrainingSet(root).digest
     assert TrainingSet(root).digest == before

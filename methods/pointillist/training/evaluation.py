@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -94,6 +94,28 @@ def _touching(likely: Tensor, true: Tensor, faces: Tensor) -> Tensor:
     return ((corners[:, :, None] == others[:, None, :]).any(2).any(1) & is_face).double().sum()
 
 
+class Marked(Subjects, Protocol):
+    """People of whom a set can say more than a name (``TrainingSet.marks``)."""
+
+    def marks(self, person: str) -> Mapping[str, str]: ...
+
+
+def seen_before(held: Marked, trained: Marked) -> list[str]:
+    """Who of ``held`` is in ``trained``: a cloud or an identity is the same, under whatever name, or the name is and
+    no two identities tell the people apart. Clouds do not: one person's differ from fit to fit."""
+    theirs = {person: trained.marks(person) for person in trained.people}
+    names = {mark: person for person, marks in theirs.items() for mark in marks.items()}
+    found = []
+    for person in held.people:
+        mine = held.marks(person)
+        other = next((names[mark] for mark in mine.items() if mark in names), None)
+        if other is None and person in theirs and not ("identity" in mine and "identity" in theirs[person]):
+            other = person
+        if other is not None:
+            found.append(person if other == person else f"{person} ({other} in the training set)")
+    return found
+
+
 class Evaluation:
     """Of the first portrait of every person in ``held``. A call on all processes, which share the people, returns the
     same on each of them: :meth:`Tally.shares`, and :func:`means` of the clouds that are generated for ``generated`` of
@@ -103,14 +125,14 @@ class Evaluation:
     """
 
     def __init__(
-        self, held: Subjects, trained: Subjects, config: Config, encoder: Encoder, generated: int = GENERATED
+        self, held: Marked, trained: Marked, config: Config, encoder: Encoder, generated: int = GENERATED
     ) -> None:
         if held.tokenizer != trained.tokenizer or not torch.equal(held.faces, trained.faces):
             raise DataError(
                 "the set to evaluate on has another tokenizer or rig than the training set: build it with "
                 "'train pointillist data --tokenizer TRAINING_SET'."
             )
-        both = sorted(set(held.people) & set(trained.people))
+        both = seen_before(held, trained)
         if both:
             raise UsageError(f"{', '.join(both)} are trained on too: evaluate on other people.")
         if config.transformer.architecture != "plain" and generated:
