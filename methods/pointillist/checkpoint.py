@@ -27,6 +27,9 @@ FORMAT = 1
 KEY = "avatarbench-pointillist"
 """All that is no tensor stands under one name: safetensors writes several in no fixed order."""
 
+RIG = "rig_faces"
+"""In ``extra``: the digest of the faces that bindings name, where it is known."""
+
 HALF_MOST = torch.finfo(torch.float16).max
 
 
@@ -40,6 +43,17 @@ class Loaded(NamedTuple):
     image_tokens: tuple[int, int]
     fingerprint: str
     extra: dict[str, Any]
+
+    @property
+    def rig(self) -> str | None:
+        """:func:`faces_digest` of the rig that was trained on, None for weights written before it was recorded."""
+        found = self.extra.get(RIG)
+        return None if found is None else str(found)
+
+
+def faces_digest(faces: Tensor) -> str:
+    """sha256 of corners (F, 3), whatever integers they are."""
+    return hashlib.sha256(faces.detach().cpu().long().contiguous().numpy().tobytes()).hexdigest()
 
 
 def save_checkpoint(

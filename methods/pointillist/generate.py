@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,19 +13,28 @@ from torch import Tensor
 from avatarbench.errors import AssetError, DataError, Unscorable, UsageError
 from avatarbench.files import writing
 from avatarbench.gaussians.files import write_ply
-from avatarbench.generator import Made, Request, Watch
+from avatarbench.generator import SEEDS, Made, Request, Watch
 from avatarbench.methods.pointillist.checkpoint import Loaded, load_checkpoint, shipped
 from avatarbench.methods.pointillist.conditioning import PortraitCondition, binding_rig, portrait_condition
 from avatarbench.methods.pointillist.config import Generate
 from avatarbench.methods.pointillist.engine import Engine, Generated, Progress
+from avatarbench.methods.pointillist.engine.window import ROWS
 from avatarbench.methods.pointillist.images import load_encoder
+from avatarbench.methods.pointillist.measures import fault
 from avatarbench.methods.pointillist.pictures import dots, face_colours
+from avatarbench.methods.pointillist.tokenizer import SLOTS
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+"""Of the engine, by precision. float32 unless asked for: figures are then the same on every device but for rounding."""
 
 
 def generate(request: Request, watch: Watch) -> list[Made]:
     """One :class:`Made` a portrait. A portrait that cannot be read or has no face is a failure of its own; the others
-    go on, all in one batch, and each cloud is what it would be alone. Raises AssetError without a checkpoint,
-    DataError for one that cannot be used, UsageError for sampling out of range."""
+    go on, in batches that are written as they end, and each cloud is what it would be alone. Raises AssetError without a checkpoint,
+    DataError for one that cannot be used, UsageError for sampling or a seed out of range, and for a precision that the
+    device has not."""
+    if not 0 <= request.seed < SEEDS:
+        raise UsageError(f"the seed {request.seed} is not from 0 to 2**63 - 1.")
     loaded = load_checkpoint(request.checkpoint or shipped(), device_of(request.device))
     options = options_of(loaded.config.generate, request.temperature, request.top_k, request.top_p, request.points)
     encoder = load_encoder(loaded.config.image, next(loaded.model.parameters()).device)
@@ -41,18 +50,17 @@ def generate(request: Request, watch: Watch) -> list[Made]:
         watch("portraits", number, len(request.portraits), "")
         try:
             conditions[number] = portrait_condition(
-                portrait, loaded.config, loaded.tokenizer, encoder, seed=request.seed
+                portrait, loaded.config, loaded.tokenizer, encoder, seed=request.seed, rig=loaded.rig
             )
         except (DataError, Unscorable) as error:
             failures[number] = str(error)
     watch("portraits", len(request.portraits), len(request.portraits), "")
-    drawn = _drawn(loaded, list(conditions.values()), options, request.seed, watch)
     made = {number: Made(request.portraits[number], failure=why) for number, why in failures.items()}
     if conditions:
         faces = binding_rig(loaded.config).faces
-        for (number, condition), one in zip(conditions.items(), drawn, strict=True):
-            colours = face_colours(condition.vertices, faces)
-            made[number] = _written(loaded, condition, one, colours, number, request)
+        for number, one in _drawn(loaded, conditions, options, request, watch):
+            colours = face_colours(conditions[number].vertices, faces)
+            made[number] = _written(loaded, conditions[number], one, colours, number, request)
     return [made[number] for number in range(len(request.portraits))]
 
 
@@ -90,27 +98,52 @@ def device_of(name: str) -> torch.device:
 
 
 def _drawn(
-    loaded: Loaded, conditions: Sequence[PortraitCondition], options: Generate, seed: int, watch: Watch
-) -> list[Generated]:
-    if not conditions:
-        return []
+    loaded: Loaded, conditions: Mapping[int, PortraitCondition], options: Generate, request: Request, watch: Watch
+) -> Iterator[tuple[int, Generated]]:
+    """By number, in batches as large as the engine steps at once: what is done by then is not lost with the rest."""
     device = next(loaded.model.parameters()).device
-    with torch.inference_mode():
-        context = torch.cat(
-            [loaded.model.condition(c.image_tokens[None].to(device), c.samples[None].to(device)) for c in conditions]
-        )
+    engine, numbers = Engine(loaded.model, DTYPES[request.precision]), list(conditions)
+    done, total = 0, options.points * len(numbers)
+    for start in range(0, len(numbers), ROWS):
+        group, later = numbers[start : start + ROWS], options.points * max(0, len(numbers) - start - ROWS)
+        with torch.inference_mode():
+            inputs = [
+                (conditions[n].image_tokens[None].to(device), conditions[n].samples[None].to(device)) for n in group
+            ]
+            context = torch.cat([loaded.model.condition(*one) for one in inputs])
 
-    def told(progress: Progress) -> None:
-        left = "" if progress.left is None else f", at most {_clock(progress.left)} left"
-        total = progress.bound * len(progress.points)
-        watch("points", sum(progress.points), total, f"{progress.rate:.0f} points/s{left}")
+        def told(progress: Progress, done: int = done, later: int = later) -> None:
+            left = ""
+            if progress.left is not None:
+                left = f", at most {_clock(progress.left + later / max(progress.rate, 1e-9))} left"
+            watch("points", done + sum(progress.points), total, f"{progress.rate:.0f} points/s{left}")
 
-    return Engine(loaded.model).generate(context, options, [seed] * len(conditions), told)
+        found = engine.generate(context, options, [request.seed] * len(group), told)
+        done += sum(len(one.tokens) // SLOTS - 2 for one in found)
+        yield from zip(group, found, strict=True)
 
 
 def _written(
     loaded: Loaded, condition: PortraitCondition, drawn: Generated, colours: Tensor, number: int, request: Request
 ) -> Made:
+    portrait, out = request.portraits[number], request.outs[number]
+    wrong = fault(drawn.tokens, loaded.tokenizer.vocabulary)
+    if wrong is not None:
+        return Made(
+            portrait,
+            failure=f"what was generated is no cloud: {wrong}. The checkpoint samples without the grammar's masks "
+            "(grammar.sampling=false): try another --seed.",
+        )
+    try:
+        return _saved(loaded, condition, drawn, colours, number, request)
+    except OSError as error:
+        return Made(portrait, failure=f"{error.filename or out} cannot be written: {error.strerror or error}.")
+
+
+def _saved(
+    loaded: Loaded, condition: PortraitCondition, drawn: Generated, colours: Tensor, number: int, request: Request
+) -> Made:
+    """Raises OSError."""
     points, out = loaded.tokenizer.decode(drawn.tokens), request.outs[number]
     files = [out]
     if request.states:  # before the cloud, which is what others wait for

@@ -38,7 +38,7 @@ def overrides(**train: object) -> list[str]:
     """The tiny configuration over the mini preset."""
     values = tiny_config(ema=0.9, **train).model_dump(mode="json")
     values["image"] = {"encoder": "vgg16", "size": 32}
-    values["generate"]["points"] = 12
+    values["generate"]["points"] = 14
     return flat(values)
 
 
@@ -105,7 +105,13 @@ def test_an_interrupted_training_says_how_to_go_on_and_then_does(
         (["train.ratte=1"], 2, "there is no 'train.ratte', did you mean 'rate'"),
         (["transformer.depth=0"], 2, "transformer.depth: Input should be greater than or equal to 1"),
         (["faces"], 2, "'faces' is no KEY=VALUE"),
-        ([], 1, "the set has 32 levels and 8 faces, and the configuration 1024 and 1199: train with levels=32 faces=8"),
+        (
+            [],
+            1,
+            "the set has fit=paper, levels=32, faces=8, and the configuration fit=mini-cloud, levels=1024, faces=1199: "
+            "train with fit=paper levels=32 faces=8",
+        ),
+        ([*overrides(), "generate.points=13"], 1, "the cloud of 001 has 14 points and a model of this configuration"),
         (["--data", "nowhere"], 1, "there is no finished training set"),
     ],
 )

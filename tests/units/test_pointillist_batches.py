@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from avatarbench.errors import DataError
-from avatarbench.methods.pointillist.config import Augment
+from avatarbench.methods.pointillist.config import Augment, Generate
 from avatarbench.methods.pointillist.training.augment import Change, coloured, draw_change
 from avatarbench.methods.pointillist.training.batches import Batch, Batches
 from avatarbench.methods.pointillist.training.seeds import generator_at, seed_of
@@ -179,11 +179,35 @@ def test_a_batch_ends_where_all_of_it_is_padding() -> None:
 
 def test_sets_that_cannot_be_learnt_are_refused() -> None:
     with pytest.raises(
-        DataError, match="the set has 16 levels and 8 faces, and the configuration 32 and 8: train with"
+        DataError, match="the set has levels=16, and the configuration levels=32: train with levels=16,"
     ):
         batches(TinySet(levels=16))
     with pytest.raises(DataError, match="holds no person"):
         batches(TinySet(()))
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ({"rig": "flame-teeth"}, "the set has rig=flame-teeth, and the configuration rig=anny: train with rig=flame"),
+        ({"fit": "mini"}, "the set has fit=mini, .*'generate' knows no other rigs: build a set without fit.faces"),
+        ({"fit": "mini", "fit_config": {"faces": 1200}}, "the configuration fit=paper: train with fit=mini, or name"),
+        ({"fit": "mini", "fit_config": {"faces": 600}}, "'generate' knows no other rigs"),
+    ],
+)
+def test_a_set_of_another_rig_or_fit_is_refused_without_advice_that_generation_refuses_later(
+    made: dict[str, object], message: str
+) -> None:
+    subjects = TinySet()
+    subjects.config = subjects.config | made
+    with pytest.raises(DataError, match=message):
+        batches(subjects)
+
+
+def test_clouds_larger_than_the_model_may_generate_are_refused() -> None:
+    config = tiny_config().model_copy(update={"generate": Generate(points=13)})
+    with pytest.raises(DataError, match=r"the cloud of 001 has 14 points .* at most 13: give generate.points=14"):
+        Batches(TinySet(), config, TinyEncoder(), CPU)
 
 
 def test_seeds_of_different_places_are_unrelated() -> None:

@@ -20,6 +20,7 @@ from avatarbench.errors import AssetError, DataError, UsageError
 from avatarbench.method import FaceTrack
 from avatarbench.methods.pointillist import conditioning
 from avatarbench.methods.pointillist.build_portraits import track
+from avatarbench.methods.pointillist.checkpoint import faces_digest
 from avatarbench.methods.pointillist.conditioning import (
     FACE_CENTRE,
     FACE_SHARE,
@@ -384,6 +385,13 @@ def test_a_rig_that_portraits_are_not_tracked_with_is_refused() -> None:
 def test_a_fit_preset_of_another_number_of_faces_is_refused() -> None:
     with pytest.raises(UsageError, match="9014 faces, and the model binds to 1199"):
         conditioning.binding_rig(CONFIG.model_copy(update={"faces": 1199}))
+
+
+def test_a_rig_that_was_not_trained_on_is_refused_though_it_has_as_many_faces() -> None:
+    small = conditioning.binding_rig(CONFIG)
+    assert conditioning.binding_rig(CONFIG, faces_digest(small.faces.int())) is small
+    with pytest.raises(DataError, match="faces that are not those the model was trained on"):
+        conditioning.binding_rig(CONFIG, faces_digest(small.faces.flip(0)))
 
 
 def test_files_of_every_kind_become_srgb_with_notes(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from accelerate import Accelerator
 from torch import nn
 
 from avatarbench.errors import DataError, UsageError
-from avatarbench.methods.pointillist.checkpoint import load_checkpoint
+from avatarbench.methods.pointillist.checkpoint import faces_digest, load_checkpoint
 from avatarbench.methods.pointillist.config import Config, Train
 from avatarbench.methods.pointillist.training import curves, run, state
 from avatarbench.methods.pointillist.training.curves import read_log
 from avatarbench.methods.pointillist.training.ema import Ema
 from avatarbench.methods.pointillist.training.run import STATE, WEIGHTS, Interrupt, Stop, Watched, train
 from avatarbench.methods.pointillist.training.trainer import Diverged, Trainer, groups, rate_at
+from tests.conftest import call
 from tests.pointillist_tiny import TinyEncoder, TinySet, tiny_config
 
 HARD = {
@@ -125,6 +127,7 @@ def test_what_is_written_are_the_averaged_weights_with_where_they_come_from(tmp_
     assert equal(dict(loaded.model.state_dict()), dict(trainer.ema.average.state_dict()))
     assert not equal(dict(loaded.model.state_dict()), dict(trainer.model.state_dict()))
     assert loaded.tokenizer == TinySet().tokenizer
+    assert loaded.rig == faces_digest(TinySet().faces)
     assert {key: loaded.extra[key] for key in ("steps", "data", "people")} == {"steps": 6, "data": "tiny", "people": 3}
 
 
@@ -251,6 +254,81 @@ def test_a_full_disk_is_our_error_and_leaves_the_state_before(tmp_path: Path, mo
     with pytest.raises(DataError, match=r"state.pt cannot be written \(No space left on device\): free some space"):
         trained(tmp_path)
     assert torch.load(tmp_path / STATE, weights_only=True)["step"] == 2
+
+
+class Two(Accelerator):
+    """One process that says it is the first of two."""
+
+    num_processes = property(lambda self: 2)  # type: ignore[assignment]
+
+
+def test_dropout_goes_on_with_the_number_of_processes_it_was_begun_with(tmp_path: Path) -> None:
+    trained(tmp_path, hard(steps=1))
+    with pytest.raises(DataError, match=r"number of processes is '1' there and '2' here"):
+        train(TinySet(), tmp_path, hard(steps=1), TinyEncoder(), Two())
+    whole = torch.load(tmp_path / STATE, weights_only=True)
+    del whole["origin"][state.PROCESSES]  # as states were written before
+    torch.save(whole, tmp_path / STATE)
+    assert trained(tmp_path, hard(steps=1)).done == 1
+
+
+def test_without_dropout_the_number_of_processes_may_change(tmp_path: Path) -> None:
+    trained(tmp_path, tiny_config(steps=1))
+    train(TinySet(), tmp_path, tiny_config(steps=1), TinyEncoder(), Two())
+
+
+def judge(calls: list[int], out: Path, killed: int = 0) -> Any:
+    """An evaluation that notes the step that is saved when it is asked."""
+
+    def evaluation(*_: Any) -> dict[str, Any]:
+        calls.append(torch.load(out / STATE, weights_only=True)["step"])
+        if calls[-1] == killed:
+            raise Killed
+        return {"entropy": {"all": 1.0 / calls[-1]}, "accuracy": {}}
+
+    return evaluation
+
+
+def test_a_state_is_saved_before_its_step_is_evaluated(tmp_path: Path) -> None:
+    calls: list[int] = []
+    config = tiny_config(steps=5, save_every=100, evaluate_every=2)
+    with pytest.raises(Killed):
+        trained(tmp_path, config, evaluation=judge(calls, tmp_path, killed=4))
+    assert calls == [2, 4]
+    again: list[int] = []
+    told: list[tuple[int, bool]] = []
+
+    def watch(watched: Watched) -> None:
+        told.append((watched.step.step, watched.held_out is not None))
+
+    trained(tmp_path, config, watch, evaluation=judge(again, tmp_path))
+    assert again == [4, 5]  # what was killed is made up
+    assert told == [(4, True), (5, True)]
+    lines = read_log(tmp_path / "log.jsonl")
+    assert [(line["step"], "held_out" in line) for line in lines] == [
+        (1, False), (2, True), (3, False), (4, True), (5, True),
+    ]  # fmt: skip
+    trained(tmp_path, config, watch=killed_at(5), evaluation=judge([], tmp_path))  # finished: not judged again
+
+
+def test_an_interrupted_run_does_not_wait_for_its_evaluation(tmp_path: Path) -> None:
+    calls: list[int] = []
+    interrupt = Interrupt()
+    interrupt.asked = True
+    config = tiny_config(steps=2, evaluate_every=1)
+    with pytest.raises(Stop):
+        trained(tmp_path, config, evaluation=judge(calls, tmp_path), interrupt=interrupt)
+    assert calls == []
+    assert torch.load(tmp_path / STATE, weights_only=True)["step"] == 1
+    trained(tmp_path, config, evaluation=judge(calls, tmp_path))
+    assert calls == [1, 2]
+    assert ["held_out" in line for line in read_log(tmp_path / "log.jsonl")] == [True, True]
+
+
+def test_importing_the_trainer_warns_of_nothing(tmp_path: Path) -> None:
+    code = "import avatarbench.methods.pointillist.training.trainer"
+    done = call([sys.executable, "-W", "error:`torch.jit.script`:FutureWarning", "-c", code], tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from numpy import uint8
@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avatarbench.errors import DataError
+from avatarbench.fitting.config import load_preset
+from avatarbench.methods.pointillist.build_person import check_cloud
 from avatarbench.methods.pointillist.config import Config
 from avatarbench.methods.pointillist.surface import normalised, sample_surface
 from avatarbench.methods.pointillist.tokenizer import SLOTS, Points, PointsWarning, Tokenizer
 from avatarbench.methods.pointillist.training.augment import coloured, draw_change
 from avatarbench.methods.pointillist.training.seeds import generator_at, seed_of
 from avatarbench.methods.pointillist.training.windows import Order, cut, starts
+from avatarbench.presets import known
 
 KEPT = 2 * 2**30
 """Bytes of image tokens that are kept, those used last."""
@@ -48,6 +51,9 @@ class Subjects(Protocol):
 
     @property
     def people(self) -> tuple[str, ...]: ...
+
+    @property
+    def config(self) -> dict[str, Any]: ...
 
     @property
     def digest(self) -> str: ...
@@ -86,15 +92,13 @@ class Batches:
     """The training windows of a set, in the order of ``config.train.seed``.
 
     Every draw is made from (seed, number of the window), so a step's windows are the same however many processes share
-    them and wherever a run was interrupted. Raises DataError for a set of another vocabulary.
+    them and wherever a run was interrupted. Raises DataError as :func:`check_set` does.
     """
 
     def __init__(self, subjects: Subjects, config: Config, encoder: Encoder, device: torch.device) -> None:
-        check_vocabulary(subjects.tokenizer, config)
+        check_set(subjects, config)
         self.subjects, self.config, self.encoder, self.device = subjects, config, encoder, device
         self._clouds = [subjects.cloud(person) for person in subjects.people]
-        if not self._clouds:
-            raise DataError("the set holds no person, so there is nothing to learn.")
         self._starts = [starts(2 * SLOTS + SLOTS * len(cloud.bindings), config.window) for cloud in self._clouds]
         self.order = Order([len(found) for found in self._starts], config.train.seed)
         self._kept: OrderedDict[tuple[int, int, bool, int], Tensor] = OrderedDict()
@@ -165,11 +169,45 @@ def stack(items: Sequence[Batch], pad: int, device: torch.device) -> Batch:
     )
 
 
-def check_vocabulary(tokenizer: Tokenizer, config: Config) -> None:
-    """Raises DataError for a set whose tokens are not those that are configured."""
-    found = tokenizer.vocabulary
-    if (found.levels, found.faces) != (config.levels, config.faces):
-        raise DataError(
-            f"the set has {found.levels} levels and {found.faces} faces, and the configuration {config.levels} and "
-            f"{config.faces}: train with levels={found.levels} faces={found.faces}, or name another set."
+def check_set(subjects: Subjects, config: Config) -> None:
+    """Raises DataError for a set without people, one of another rig, fit preset or vocabulary than is configured, and
+    clouds that a model of this configuration could not generate."""
+    _check_configured(subjects, config)
+    if not subjects.people:
+        raise DataError("the set holds no person, so there is nothing to learn.")
+    most = config.generate.points
+    for person in subjects.people:
+        cloud = subjects.cloud(person)
+        if len(cloud.positions) > most:
+            raise DataError(
+                f"the cloud of {person} has {len(cloud.positions):,} points and a model of this configuration "
+                f"generates at most {most:,}: give generate.points={len(cloud.positions)} or more, or name another set."
+            )
+        check_cloud(cloud, len(subjects.faces), most, person)
+
+
+def _check_configured(subjects: Subjects, config: Config) -> None:
+    vocabulary = subjects.tokenizer.vocabulary
+    theirs: dict[str, Any] = {"levels": vocabulary.levels, "faces": vocabulary.faces}
+    theirs = {key: subjects.config.get(key, "unknown") for key in ("rig", "fit")} | theirs
+    changes = {key: value for key, value in theirs.items() if value != getattr(config, key)}
+    if not changes:
+        return
+    ours = ", ".join(f"{key}={getattr(config, key)}" for key in changes)
+    found = ", ".join(f"{key}={value}" for key, value in changes.items())
+    remedy = f"train with {' '.join(f'{key}={value}' for key, value in changes.items())}, or name another set."
+    if not _is_of_a_preset(subjects.config):
+        # Portraits are tracked on the rig that the preset makes, so what such weights bind to has no name later.
+        remedy = (
+            "the set's rig was not decimated as a fit preset says, and 'generate' knows no other rigs: build a set "
+            f"without fit.faces, with rig={config.rig} fit={config.fit}."
         )
+    raise DataError(f"the set has {found}, and the configuration {ours}: {remedy}")
+
+
+def _is_of_a_preset(made: Mapping[str, Any]) -> bool:
+    """Whether the rig of a set that was ``made`` so is the one that its fit preset decimates to."""
+    if made.get("fit") not in known("avatarbench.configs.fit"):
+        return False
+    count: object = made.get("fit_config", {}).get("faces")
+    return count == load_preset(str(made["fit"])).faces

@@ -22,6 +22,7 @@ class Curves:
         lines = kept(read_log(self._log_path), done)
         with writing(self._log_path) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        self._last = lines[-1] if lines else None
         self._log = self._log_path.open("a", encoding="utf-8")
         self._folder = folder
         from torch.utils.tensorboard import SummaryWriter
@@ -40,9 +41,28 @@ class Curves:
     def write(self, line: dict[str, Any]) -> None:
         """``line``: its ``step``, and numbers, or sections of numbers."""
         self._log.write(json.dumps(line) + "\n")
-        for name, value in _flat(line).items():
+        self._last = line
+        self._plotted(line, line["step"])
+
+    def last(self) -> dict[str, Any] | None:
+        """The line of the last step, None before the first one."""
+        return self._last
+
+    def judge(self, held_out: dict[str, Any]) -> None:
+        """Add to the line of the last step, which was written, what evaluation found after it."""
+        self.flush()
+        lines = read_log(self._log_path)
+        self._last = lines[-1] = lines[-1] | {"held_out": held_out}
+        with writing(self._log_path) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        self._log.close()
+        self._log = self._log_path.open("a", encoding="utf-8")
+        self._plotted({"held_out": held_out}, lines[-1]["step"])
+
+    def _plotted(self, values: dict[str, Any], step: int) -> None:
+        for name, value in _flat(values).items():
             if name != "step":
-                self._board.add_scalar(name, value, line["step"])
+                self._board.add_scalar(name, value, step)
 
     def flush(self) -> None:
         """Bring what was written to the disk."""

@@ -22,6 +22,9 @@ FORMAT = 1
 FREE = ("train.evaluate_every", "train.save_every", "generate.")
 """What may change on the way, since no weight depends on it. ``train.steps`` may where the rate does not fall."""
 
+PROCESSES = "number of processes"
+"""In an origin, where weights depend on it."""
+
 
 def write_state(path: Path, trainer: Trainer, origin: Mapping[str, str], seconds: float) -> None:
     """``origin``: what the weights depend on beside the configuration, by name. Raises OSError."""
@@ -51,6 +54,8 @@ def read_state(path: Path, trainer: Trainer, origin: Mapping[str, str]) -> float
     try:
         theirs = json.loads(state["config"])
         found = dict(state["origin"])
+        if PROCESSES not in found:  # written before it was recorded
+            origin = {key: value for key, value in origin.items() if key != PROCESSES}
         ours = json.loads(trainer.config.model_dump_json())
         _check_same(path, {**flat(theirs), **found}, {**flat(ours), **origin}, trainer.config)
         trainer.model.load_state_dict(state["model"])

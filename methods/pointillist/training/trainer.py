@@ -1,4 +1,5 @@
-"""Steps of AdamW on stage one, the same on one process and on many, undisturbed or resumed."""
+"""Steps of AdamW on stage one, the same undisturbed or resumed, and on one process or on many but for dropout: each
+process draws masks of its own, so that a run with dropout goes on with the number of processes it was begun with."""
 
 from __future__ import annotations
 
@@ -11,7 +12,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from x_transformers import Decoder
 
 from avatarbench.errors import AvatarbenchError, UsageError
 from avatarbench.methods.pointillist.config import Config, Train
@@ -60,7 +60,7 @@ class Objective(nn.Module):
 
 
 class Trainer:
-    """Raises DataError for a set of another vocabulary and UsageError for more processes than windows a step."""
+    """Raises DataError as :class:`Batches` does and UsageError for more processes than windows a step."""
 
     def __init__(self, subjects: Subjects, config: Config, encoder: Encoder, accelerator: Accelerator) -> None:
         train = config.train
@@ -172,6 +172,8 @@ def groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
 
 def recompute(model: nn.Module) -> None:
     """Let the blocks of the transformer's layers be computed again in the backward pass instead of remembered."""
+    from x_transformers import Decoder  # stage_one has imported it by now, without torch's warning
+
     for layers in model.modules():
         if isinstance(layers, Decoder):
             for _, block, _ in layers.layers:
