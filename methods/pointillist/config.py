@@ -1,5 +1,5 @@
 """What AvatarPointillist is told: ``configs/pointillist/*.yaml``, checked. Defaults are the paper's, or
-DESIGN.md's where it is silent."""
+those of methods/pointillist/README.md where it is silent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tokens can follow: DESIGN's rules on a sequence of points, as masks on logits."""
+"""Which tokens can follow: the rules of methods/pointillist/README.md on a sequence of points, as masks."""
 
 from __future__ import annotations
 

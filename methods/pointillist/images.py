@@ -1,4 +1,5 @@
-"""Image tokens: a frozen network over the portrait (paper section 4.1 names DINOv2; DESIGN.md section 7 which)."""
+"""Image tokens: a frozen network over the portrait (paper section 4.1 names DINOv2; methods/pointillist/README.md
+which)."""
 
 from __future__ import annotations
 
