@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from x_transformers import Decoder, TransformerWrapper
+
+with warnings.catch_warnings():  # x-transformers scripts a function as it is imported, which torch tells its users
+    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
+    from x_transformers import Decoder, TransformerWrapper
 
 from avatarbench.methods.pointillist.config import Config
 from avatarbench.methods.pointillist.grammar import Grammar
