@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avatarbench.errors import UsageError
-
 if TYPE_CHECKING:
     from avatarbench.fitting.config import FitConfig
     from avatarbench.fitting.fit import Fit
@@ -53,11 +51,12 @@ def fit(
     turntable.mp4 and fit.json, which has PSNR and LPIPS of what was held out.
     Interrupt it when you like: the same command goes on where it stopped.
     """
+    from avatarbench.fitting.config import load_preset
     from avatarbench.fitting.fit import Stop
     from avatarbench.fitting.run import fit_person, is_finished
     from avatarbench.run.progress import console
 
-    config = _config(preset, overrides or [])
+    config = load_preset(preset, overrides or [])
     folder = Path("fits") / Path(subject).name if out is None else out
     before = is_finished(folder, video)
     watch = _Watch(subject, config)
@@ -75,21 +74,6 @@ def fit(
         typer.echo(f"{folder}: this fit is finished, and nothing was written. Another fit needs another --out.")
         return
     _report(found, folder)
-
-
-def _config(preset: str, overrides: list[str]) -> FitConfig:
-    from importlib.resources import files
-
-    from avatarbench.fitting.config import load_preset
-    from avatarbench.registry import suggest
-
-    known = sorted(f.name.removesuffix(".yaml") for f in files("avatarbench.configs.fit").iterdir() if "yaml" in f.name)
-    if preset not in known:
-        raise UsageError(f"there is no preset '{preset}'{suggest(preset, known)}")
-    for text in overrides:
-        if "=" not in text:
-            raise UsageError(f"'{text}' is no KEY=VALUE of the preset; an option begins with --.")
-    return load_preset(preset, overrides)
 
 
 class _Watch:
