@@ -6,13 +6,15 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from avatarbench.errors import UsageError
 
 Watch = Callable[[str, int, int, str], None]
 """Told what is being done, how much of it is, of how much at most, and a few words on its pace."""
 
+
+Precision = Literal["fp32", "bf16"]
 
 SEEDS = 2**63
 """A seed is below: what the generators of random numbers take."""
@@ -21,7 +23,8 @@ SEEDS = 2**63
 @dataclass(frozen=True)
 class Request:
     """``outs``: a PLY for each of ``portraits``; ``checkpoint``: None for what ships; of the sampling, what is None
-    is as the checkpoint has it, and a ``top_k`` of 0 takes all; ``points``: the bound; ``states``: an .npz as well."""
+    is as the checkpoint has it, and a ``top_k`` of 0 takes all; ``points``: the bound; ``states``: an .npz as well;
+    ``precision``: bf16 on CUDA only."""
 
     portraits: tuple[Path, ...]
     outs: tuple[Path, ...]
@@ -33,6 +36,7 @@ class Request:
     points: int | None = None
     states: bool = False
     device: str = "auto"
+    precision: Precision = "fp32"
 
 
 class Made(NamedTuple):

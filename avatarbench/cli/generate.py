@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avatarbench.errors import DataError, UsageError
+from avatarbench.generator import SEEDS, Precision
 
 if TYPE_CHECKING:
     from avatarbench.generator import Made
@@ -20,11 +21,14 @@ ENDING = ".ply"
 def generate(
     portraits: Annotated[list[Path], typer.Argument(metavar="PORTRAIT...", help="Pictures of one face each.")],
     out: Annotated[
-        Path, typer.Option(help="The .ply to write, or a folder for PORTRAIT's name with .ply: needed for several.")
-    ] = Path(),
+        Path | None,
+        typer.Option(
+            help="The .ply to write, or a folder for PORTRAIT's name with .ply: needed for several. Default: here."
+        ),
+    ] = None,
     method: Annotated[str, typer.Option("--method", "-m", help="The method that generates.")] = "pointillist",
     checkpoint: Annotated[Path | None, typer.Option(help="Its weights. Default: those that ship.")] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same cloud.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same cloud.", min=0, max=SEEDS - 1)] = 0,
     temperature: Annotated[
         float | None, typer.Option(help="0: always the likeliest token. Default: the checkpoint's.", min=0)
     ] = None,
@@ -35,6 +39,9 @@ def generate(
         bool, typer.Option("--states", help="Also write tokens, points and hidden states, .npz.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: Annotated[
+        Precision, typer.Option(help="Of the engine, whatever training had: bf16 is faster, and for CUDA alone.")
+    ] = "fp32",
 ) -> None:
     """Generate a point cloud, bound to the faces of a head rig, from a portrait.
 
@@ -48,17 +55,31 @@ def generate(
     Exit codes: 0 all generated, 3 some, 1 none or failure, 2 usage, 130 interrupted.
     """
     from avatarbench import registry
-    from avatarbench.generator import Request
+    from avatarbench.generator import Request, probe
 
-    outs = _outs(portraits, out)
+    if out is None and len(portraits) > 1:
+        raise UsageError(f"there are {len(portraits)} portraits: name a folder for their clouds with --out.")
+    outs = _outs(portraits, out or Path())
     spec = registry.trainer(method)
     if spec.generate is None:
         raise UsageError(f"'{method}' generates no clouds from portraits.")
     if top_p is not None and top_p <= 0:
         raise UsageError(f"--top-p {top_p}: give more than 0, and at most 1.")
+    for folder in dict.fromkeys(path.parent for path in outs):
+        probe(folder, "--out")
     run = registry.load(spec.generate)
     request = Request(
-        tuple(portraits), outs, checkpoint, seed, temperature, top_k, top_p, points, states=states, device=device
+        tuple(portraits),
+        outs,
+        checkpoint,
+        seed,
+        temperature,
+        top_k,
+        top_p,
+        points,
+        states=states,
+        device=device,
+        precision=precision,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)

@@ -30,11 +30,13 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 def generate(request: Request, watch: Watch) -> list[Made]:
     """One :class:`Made` a portrait. A portrait that cannot be read or has no face is a failure of its own; the others
-    go on, in batches that are written as they end, and each cloud is what it would be alone. Raises AssetError without a checkpoint,
-    DataError for one that cannot be used, UsageError for sampling or a seed out of range, and for a precision that the
-    device has not."""
+    go on, in batches that are written as they end, and each cloud is what it would be alone. Raises AssetError without
+    a checkpoint, DataError for one that cannot be used, UsageError for sampling or a seed out of range, and for a
+    precision that the device has not."""
     if not 0 <= request.seed < SEEDS:
         raise UsageError(f"the seed {request.seed} is not from 0 to 2**63 - 1.")
+    if request.precision != "fp32" and device_of(request.device).type == "cpu":
+        raise UsageError(f"--precision {request.precision}: the engine steps in float32 on a CPU: leave it out.")
     loaded = load_checkpoint(request.checkpoint or shipped(), device_of(request.device))
     options = options_of(loaded.config.generate, request.temperature, request.top_k, request.top_p, request.points)
     encoder = load_encoder(loaded.config.image, next(loaded.model.parameters()).device)

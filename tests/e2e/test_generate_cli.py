@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -12,11 +13,15 @@ from typer.testing import CliRunner
 
 from avatarbench import registry
 from avatarbench.cli import app
-from avatarbench.errors import AvatarbenchError
+from avatarbench.errors import AvatarbenchError, UsageError
 from avatarbench.gaussians.files import read_ply
 from avatarbench.generator import Made, Request, Watch
+from avatarbench.methods.pointillist import generate as module
 from avatarbench.methods.pointillist.checkpoint import load_checkpoint, save_checkpoint
+from avatarbench.methods.pointillist.conditioning import PortraitCondition
 from avatarbench.methods.pointillist.config import Config, Generate, ImageTokens, PointTokens, Transformer, Window
+from avatarbench.methods.pointillist.engine import Engine, Generated
+from avatarbench.methods.pointillist.generate import generate
 from avatarbench.methods.pointillist.stage_one import StageOne
 from avatarbench.methods.pointillist.tokenizer import Cube, Tokenizer, Vocabulary
 from tests.conftest import Cli
@@ -110,13 +115,93 @@ def test_what_cannot_be_asked_for_is_refused_as_usage(tmp_path: Path, checkpoint
         ((face, blank, "--out", tmp_path / "one.ply"), "there are 2 portraits: name a folder"),
         ((face, twin, "--out", tmp_path / "clouds"), "would both be"),
         ((face, "--out", face), "is a file"),
+        ((face, blank), "name a folder for their clouds with --out"),
+        ((face, "--out", face / "clouds" / "cloud.ply"), "nothing can be written there"),
+        ((face, "--out", face / "clouds"), "nothing can be written there"),
         ((face, "-m", "pointilist"), "did you mean 'pointillist'"),
         ((face, "--top-p", "0"), "--top-p 0.0"),
         ((face, *weights, "--device", "tpu"), "tpu"),
+        ((face, *weights, "--device", "cpu", "--precision", "bf16", "--out", tmp_path), "float32 on a CPU"),
     ):
         text, code = _refused(*arguments)
         assert message in text
         assert code == 2
+
+
+def test_a_seed_beyond_the_generators_is_refused_as_usage(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["generate", "a.png", "--seed", str(2**63), "--out", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "--seed" in result.output
+    with pytest.raises(UsageError, match="the seed"):
+        generate(Request((tmp_path / "a.png",), (tmp_path / "a.ply",), seed=2**63), lambda *_: None)
+
+
+def _untracked(monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
+    """A condition of each portrait without its encoder and tracker, which take seconds."""
+    loaded = load_checkpoint(checkpoint)
+    rig = NamedFaces(torch.randint(0, 50, (CONFIG.faces, 3), generator=torch.Generator().manual_seed(0)))
+
+    def condition(portrait: Path, *_: object, seed: int, **__: object) -> PortraitCondition:
+        draw = torch.Generator().manual_seed(int(portrait.stem) + seed)
+        tokens = torch.randn(*loaded.image_tokens, generator=draw)
+        head = torch.rand(50, 3, generator=draw)
+        return PortraitCondition(tokens, torch.rand(64, 6, generator=draw), head, FACE, ())
+
+    class Encoder(NamedTuple):
+        count: int = TOKENS[0]  # type: ignore[assignment]
+        width: int = TOKENS[1]
+
+    monkeypatch.setattr(module, "load_encoder", lambda *_: Encoder())
+    monkeypatch.setattr(module, "portrait_condition", condition)
+    monkeypatch.setattr(module, "binding_rig", lambda *_: rig)
+
+
+class NamedFaces(NamedTuple):
+    faces: torch.Tensor
+
+
+def _request(folder: Path, checkpoint: Path, count: int) -> Request:
+    names = [f"{number}.png" for number in range(count)]
+    outs = tuple((folder / name).with_suffix(".ply") for name in names)
+    return Request(tuple(map(Path, names)), outs, checkpoint, device="cpu")
+
+
+def test_finished_batches_are_on_disk_when_the_next_one_is_interrupted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checkpoint: Path
+) -> None:
+    _untracked(monkeypatch, checkpoint)
+    request = _request(tmp_path, checkpoint, 10)
+
+    def stop(stage: str, done: int, total: int, words: str) -> None:
+        if stage == "points" and request.outs[7].exists():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        generate(request, stop)
+    assert [out.exists() for out in request.outs] == [True] * 8 + [False] * 2
+    before = [out.read_bytes() for out in request.outs[:8]]
+    assert all(one.failure is None for one in generate(request, lambda *_: None))
+    assert [out.read_bytes() for out in request.outs[:8]] == before
+    assert all(out.exists() for out in request.outs)
+
+
+def test_a_sequence_that_is_no_cloud_is_a_failure_of_its_portrait_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checkpoint: Path
+) -> None:
+    _untracked(monkeypatch, checkpoint)
+    drawn = Engine.generate
+
+    def broken(self: Engine, *arguments: Any) -> list[Generated]:
+        first, *others = drawn(self, *arguments)
+        return [first._replace(tokens=first.tokens[:-5]), *others]
+
+    monkeypatch.setattr(Engine, "generate", broken)
+    bad, good = generate(_request(tmp_path, checkpoint, 2), lambda *_: None)
+    assert bad.failure is not None
+    assert "no cloud" in bad.failure
+    assert bad.files == ()
+    assert good.failure is None
+    assert [path.name for path in tmp_path.iterdir()] == ["1.ply"]
 
 
 @pytest.mark.parametrize("written", [False, True])
