@@ -169,8 +169,8 @@ def binding_rig(config: Config, rig: str | None = None) -> Decimated:
     """Anny's faces that the configured bindings name: those that its fit preset decimates the rig to. ``rig``: the
     digest of those that were trained on, where a checkpoint knows it.
 
-    Raises UsageError where the preset leaves another number of faces than the configuration has, DataError where they
-    are others than were trained on.
+    Raises UsageError where the preset leaves another number of faces than the configuration has, or others than were
+    trained on: of every portrait, not of one.
     """
     count = load_preset(config.fit).faces
     small = _decimated(count)
@@ -180,7 +180,7 @@ def binding_rig(config: Config, rig: str | None = None) -> Decimated:
             f"{config.faces}: give the configuration the preset that its clouds were fitted with."
         )
     if rig is not None and faces_digest(small.faces) != rig:
-        raise DataError(
+        raise UsageError(
             f"the fit preset '{config.fit}' decimates the rig to {config.faces} faces that are not those the model was "
             "trained on: were anny or fast-simplification updated since, or the set made with fit.KEY of its own? "
             "Install what it was trained with, or train anew on a set that is made here."

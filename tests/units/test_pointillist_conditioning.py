@@ -390,7 +390,7 @@ def test_a_fit_preset_of_another_number_of_faces_is_refused() -> None:
 def test_a_rig_that_was_not_trained_on_is_refused_though_it_has_as_many_faces() -> None:
     small = conditioning.binding_rig(CONFIG)
     assert conditioning.binding_rig(CONFIG, faces_digest(small.faces.int())) is small
-    with pytest.raises(DataError, match="faces that are not those the model was trained on"):
+    with pytest.raises(UsageError, match="faces that are not those the model was trained on"):
         conditioning.binding_rig(CONFIG, faces_digest(small.faces.flip(0)))
 
 
