@@ -54,13 +54,15 @@ class StageOne(nn.Module):
         self.image = ImageProjection(*image_tokens, width)
         self.surface = SurfaceEncoder(config.points)
         self.surface_projection = nn.Linear(config.points.width, width)
+        self.surface_places = nn.Parameter(torch.zeros(1 + config.points.latents, width))
         self.transformer = build_transformer(config, self.vocabulary.size)
         self.grammar = Grammar(self.vocabulary)
 
     def condition(self, image: Tensor, samples: Tensor) -> Tensor:
         """``image`` (B, I, W) of the frozen encoder and surface ``samples`` (B, S, 6) -> (B, I + 1 + latents, width),
         what cross-attention sees."""
-        return torch.cat([self.image(image), self.surface_projection(self.surface(samples))], 1)
+        points = self.surface_projection(self.surface(samples)) + self.surface_places
+        return torch.cat([self.image(image), points], 1)
 
     def states(self, tokens: Tensor, context: Tensor) -> Tensor:
         """``tokens`` (B, T), a window of each subject; ``context`` of :meth:`condition`. (B, T, width): the states that

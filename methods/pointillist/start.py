@@ -19,18 +19,23 @@ TOKEN, SLOT, COMMON, ROW = 4.0, 2.0, 3.0, 0.6
 """Lengths of a token's, a slot's and the slots' common embedding, and of a row of the output layer."""
 SLOWEST, FASTEST = 0.5, 64.0
 """Cycles of the waves over the cube."""
+UNIT = 0.58
+"""Root mean square of an image token's parts as its projection is drawn: that of a linear layer on a unit input."""
 NEAR = 1.1
 """How sharply the first layer's heads look at one place before."""
 
 
 @torch.no_grad()
-def geometric(model: StageOne, corners: Tensor, centroids: Tensor, generator: torch.Generator) -> None:
-    """Set a new model's token, slot and latent embeddings, its output layer and its first self-attention.
+def geometric(model: StageOne, corners: Tensor, centroids: Tensor, heads: Tensor, generator: torch.Generator) -> None:
+    """Set a new model's token, slot and latent embeddings, its output layer, its first self-attention, and the scale of
+    its point tokens.
 
     ``corners`` (S, 6): surface samples of a typical head as :meth:`StageOne.condition` takes them, S at least the
-    latents + 1; ``centroids`` (F, 3): of the rig's faces on that head, in [0, 1] over the cube, the sequence's axes.
-    Levels are waves of their place, bindings those of their face; the first layer's heads look one, two, three tokens
-    back; the latents stand at places of the head. Raises UsageError for a transformer that has no such parts.
+    latents + 1; ``centroids`` (F, 3): of the rig's faces on that head, in [0, 1] over the cube, the sequence's axes;
+    ``heads`` (H, S', 6): samples of heads that training will show. Levels are waves of their place,
+    bindings those of their face; the first layer's heads look one, two, three tokens back; the latents stand at places
+    of the head, and a point token is the place's wave and, as large, what is particular about this head there. Raises
+    UsageError for a transformer that has no such parts.
     """
     t, v = model.config.transformer, model.vocabulary
     waves = min(24, (t.width - SLOTS - 2) // 8)
@@ -58,8 +63,10 @@ def geometric(model: StageOne, corners: Tensor, centroids: Tensor, generator: to
     rows[: v.levels] += levels @ outer[:, of_levels].T
     rows[v.levels : v.start] += faces @ outer[:, of_faces].T
     rows.mul_(ROW)
-    _look_back(model, common, generator)
-    _place_latents(model, corners)
+    _look_back(model, common)
+    places = (_place_latents(model, corners) + 1) / 2
+    waved = torch.cat([wave(places[:, axis], waves) for axis in range(3)], 1) / math.sqrt(3)
+    _tell_apart(model, heads, waved @ inner[:, of_faces].T)
 
 
 def wave(places: Tensor, waves: int) -> Tensor:
@@ -79,7 +86,7 @@ def directions(count: int, width: int, generator: torch.Generator) -> Tensor:
     return nn.functional.normalize(torch.randn(count, width, generator=generator), dim=-1)
 
 
-def _look_back(model: StageOne, common: Tensor, generator: torch.Generator) -> None:
+def _look_back(model: StageOne, common: Tensor) -> None:
     """Every head of the first self-attention sees the token one, two or three places before: query and key are the
     slots' common direction, the key's pairs turned against the rotary embedding by that many places."""
     layers = model.transformer.attn_layers
@@ -100,8 +107,9 @@ def _look_back(model: StageOne, common: Tensor, generator: torch.Generator) -> N
         key[head, 1:rotated:2] = NEAR * turn.sin()[:, None] * common
 
 
-def _place_latents(model: StageOne, corners: Tensor) -> None:
-    """The latents are embeddings of places far from each other on the head, and look for samples like themselves."""
+def _place_latents(model: StageOne, corners: Tensor) -> Tensor:
+    """The latents are embeddings of places far from each other on the head, and look for samples like themselves; these
+    places, (1 + latents, 3)."""
     encoder = model.surface
     chosen = farthest(corners[:, :3], len(encoder.latents))
     encoder.latents.copy_(encoder.embedded(corners[chosen]))
@@ -109,6 +117,20 @@ def _place_latents(model: StageOne, corners: Tensor) -> None:
     encoder.gather.query.weight.mul_(3)
     encoder.gather.key_value.weight[:width] = encoder.gather.query.weight
     encoder.gather.key_value.bias[:width] = encoder.gather.query.bias
+    return corners[chosen, :3]
+
+
+def _tell_apart(model: StageOne, heads: Tensor, places: Tensor) -> None:
+    """Heads differ by millimetres in half a metre, so that drawn weights make nearly the same point tokens of all of
+    them: what they differ by is made as large as an image token's part, and their mean is replaced by ``places``
+    (1 + latents, width), each of length one."""
+    tokens = model.surface(heads) @ model.surface_projection.weight.T
+    mean = tokens.mean(0)
+    least = 0.01 * tokens.square().mean().sqrt()  # where there is one head, or all are alike
+    gain = UNIT / torch.maximum((tokens - mean).square().mean().sqrt(), least)
+    model.surface_projection.weight.mul_(gain)
+    model.surface_projection.bias.zero_()
+    model.surface_places.copy_(UNIT * math.sqrt(places.shape[1]) * places - gain * mean)
 
 
 def farthest(points: Tensor, count: int) -> Tensor:

@@ -33,9 +33,15 @@ def _corners() -> tuple[Tensor, Tensor]:
     return samples, torch.rand(FACES, 3, generator=draw)
 
 
+def _heads() -> Tensor:
+    """Five that differ by a hundredth of the cube."""
+    corners, _ = _corners()
+    return corners + 0.02 * torch.randn(5, *corners.shape, generator=torch.Generator().manual_seed(3))
+
+
 def _started(seed: int = 0, **transformer: object) -> StageOne:
     model = StageOne(_config(**transformer), (4, 8))
-    geometric(model, *_corners(), torch.Generator().manual_seed(seed))
+    geometric(model, *_corners(), _heads(), torch.Generator().manual_seed(seed))
     return model
 
 
@@ -82,6 +88,15 @@ def test_latents_stand_apart_and_attend_to_samples_like_themselves() -> None:
     assert torch.allclose(encoder.latents, encoder.embedded(corners[chosen]))
     width = encoder.latents.shape[1]
     assert torch.equal(encoder.gather.key_value.weight[:width], encoder.gather.query.weight)
+
+
+def test_point_tokens_say_as_much_of_the_head_as_of_the_place() -> None:
+    model = _started()
+    with torch.no_grad():
+        tokens = model.surface_projection(model.surface(_heads())) + model.surface_places
+    mean = tokens.mean(0)
+    assert (tokens - mean).square().mean().sqrt() == pytest.approx(0.58, rel=0.01)
+    assert torch.allclose(mean.norm(dim=1), torch.full((8,), 0.58 * 8), rtol=1e-3)
 
 
 def test_the_start_follows_from_its_seed_alone() -> None:

@@ -24,6 +24,9 @@ from avatarbench.methods.pointillist.training.ema import Ema
 from avatarbench.methods.pointillist.training.loss import KINDS, Sums, sums
 from avatarbench.methods.pointillist.training.seeds import generator_at, seed_of
 
+HEADS = 64
+"""People whose tracked heads tell training's start by what heads differ."""
+
 
 class Diverged(AvatarbenchError):
     """The loss or its gradient is no number any more; the weights are still those of the step before."""
@@ -147,7 +150,9 @@ def begin(model: StageOne, subjects: Subjects) -> StageOne:
         corners = normalised(sample_surface(head, faces, 4 * (1 + config.points.latents), generator), tokenizer)
         centres = to_sequence(head[faces].mean(1), tokenizer.up)
         places = (centres - torch.tensor(tokenizer.cube.low)) / tokenizer.cube.side
-        geometric(model, corners, places.float(), generator)
+        tracked = [subjects.portraits(person)[0].vertices for person in subjects.people[:HEADS]]
+        heads = [sample_surface(vertices, faces, config.points.samples, generator) for vertices in tracked]
+        geometric(model, corners, places.float(), normalised(torch.stack(heads), tokenizer), generator)
     return model
 
 
