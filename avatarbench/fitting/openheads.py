@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +85,7 @@ class OpenHeadsSubject:
 
     @cached_property
     def _small(self) -> Decimated | None:
-        return None if self._count is None else decimate(self._rig, self._count)
+        return None if self._count is None else _decimated(self._count)
 
     @property
     def faces(self) -> Tensor:
@@ -140,6 +140,12 @@ class OpenHeadsSubject:
     def _picture_size(self, view: int) -> tuple[int, int]:
         camera = self.camera(view)
         return camera.width, camera.height
+
+
+@cache
+def _decimated(faces: int) -> Decimated:
+    """Seconds, and the same for everybody whom a process fits."""
+    return decimate(load_anny(), faces)
 
 
 def people(data: NersembleDataset) -> list[str]:

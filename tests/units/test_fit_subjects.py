@@ -18,7 +18,7 @@ import torch
 from avatarbench.datasets.images import write_png
 from avatarbench.datasets.openheads import embedded_split
 from avatarbench.errors import AvatarbenchError, DataError, UsageError
-from avatarbench.fitting import nersemble
+from avatarbench.fitting import nersemble, openheads
 from avatarbench.fitting.config import Densify, Density, FitConfig
 from avatarbench.fitting.config import Rates as GaussianRates
 from avatarbench.fitting.fit import Fit, Stop
@@ -34,7 +34,7 @@ from avatarbench.gaussians.render import render
 from avatarbench.heads import flame_file
 from avatarbench.heads.decimate import Decimated, decimate
 from avatarbench.heads.flame import FlameRig, load_flame
-from avatarbench.heads.rig import rotation_matrix
+from avatarbench.heads.rig import Rig, rotation_matrix
 from avatarbench.method import Camera
 from avatarbench.tracking.vhap import OPENGL
 from tests.synthetic_flame import VERTICES, flame_arrays
@@ -463,6 +463,24 @@ def test_openheads_meshes_follow_the_truth_and_pictures_come_from_every_camera()
     still = subject.rest()
     assert subject.vertices(view).shape == still.shape
     assert float((subject.vertices(view) - still).abs().max()) > 1e-3
+
+
+def test_a_process_decimates_once_for_all_openheads_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+
+    def decimated(rig: Rig, count: int) -> Decimated:
+        counts.append(count)
+        return Decimated(rig.faces[:count], torch.zeros(1, 3).long(), torch.full((1, 3), 1 / 3))
+
+    monkeypatch.setattr(openheads, "decimate", decimated)
+    openheads._decimated.cache_clear()
+    subjects = [OpenHeadsSubject(embedded_split(), person, faces) for person, faces in (("501", 30), ("502", 30))]
+    subjects.append(OpenHeadsSubject(embedded_split(), "501", 40))
+    try:
+        assert [len(subject.faces) for subject in subjects] == [30, 30, 40]
+        assert counts == [30, 40]
+    finally:
+        openheads._decimated.cache_clear()
 
 
 def test_what_a_fit_of_openheads_is_made_of_changes_with_its_bytes(tmp_path: Path) -> None:
