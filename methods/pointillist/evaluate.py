@@ -77,10 +77,10 @@ class Engines(NamedTuple):
     free: Engine | None
 
     @classmethod
-    def of(cls, loaded: Loaded, unmasked: bool, dtype: torch.dtype = torch.float32) -> Engines:
-        masked, free = Engine(loaded.model, dtype), None
+    def of(cls, loaded: Loaded, unmasked: bool) -> Engines:
+        masked, free = Engine(loaded.model), None
         if unmasked:
-            free = Engine(loaded.model, dtype)
+            free = Engine(loaded.model)
             rules = free.config.grammar.model_copy(update={"sampling": False})
             free.config = free.config.model_copy(update={"grammar": rules})
         return cls(masked, free)
@@ -98,13 +98,12 @@ def evaluate(
     again: TrainingSet | None = None,
     unmasked: bool = True,
     kept: Kept | None = None,
-    dtype: torch.dtype = torch.float32,
 ) -> Evaluation:
     """Of every person of ``held``, or of ``people``: the first portrait's clouds under ``seeds``, measured.
 
     ``again``: the same people fitted once more, for what two fits differ by. ``unmasked``: also draw without masks,
     where training had none. ``kept``: takes each person once measured, and those that it has are not measured again.
-    ``dtype``: of the engine. Deterministic; what ``seeds`` or ``people`` leave out changes nothing of the others, but
+    Deterministic; what ``seeds`` or ``people`` leave out changes nothing of the others, but
     for the surface with as many samples as the mean over the seeds has points. Raises UsageError for sets that do not
     belong to the checkpoint or to each other, and DataError.
     """
@@ -114,7 +113,7 @@ def evaluate(
     found = {person: one for person in wanted if kept and (one := kept.read(person))}
     missing = [person for person in wanted if person not in found]
     if missing:
-        engines = Engines.of(loaded, unmasked and not masked, dtype)
+        engines = Engines.of(loaded, unmasked and not masked)
         known = reference(training, encoder, lambda done, total: watch("training clouds", done, total))
         watch("people", len(found), len(wanted))
         for sample in _samples(loaded, engines, encoder, held, missing, options, seeds, watch):

@@ -42,7 +42,9 @@ def evaluate(
     temperature: Annotated[float | None, typer.Option(help="Default: the checkpoint's.", min=0)] = None,
     top_k: Annotated[int | None, typer.Option(help="0: all. Default: the checkpoint's.", min=0)] = None,
     top_p: Annotated[float | None, typer.Option(help="Default: the checkpoint's.", max=1)] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda or cuda:N; the engine steps in float32 on each.")
+    ] = "auto",
 ) -> None:
     """Judge a checkpoint of stage one on people it has not seen.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,16 +13,17 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import pytest
 import torch
+import typer
 from PIL import Image
 from torch import Tensor
 
 from avatarbench.errors import DataError, UsageError
-from avatarbench.methods.pointillist import baselines, evaluate_cli
+from avatarbench.methods.pointillist import baselines, checkpoint, evaluate_cli, images, training_set
 from avatarbench.methods.pointillist.checkpoint import Loaded
 from avatarbench.methods.pointillist.config import Config, Generate, Grammar, PointTokens, Transformer, Window
 from avatarbench.methods.pointillist.engine import Engine, Generated
 from avatarbench.methods.pointillist.evaluate import Engines, Evaluation, evaluate
-from avatarbench.methods.pointillist.evaluate_records import Kept
+from avatarbench.methods.pointillist.evaluate_records import Judged, Kept
 from avatarbench.methods.pointillist.evaluate_table import grids, markdown
 from avatarbench.methods.pointillist.images import ImageEncoder
 from avatarbench.methods.pointillist.paired import difference
@@ -204,7 +206,7 @@ def test_a_persons_figures_depend_on_no_other_person_and_on_no_other_seed(found:
 
 
 def test_a_generator_that_knows_the_truth_reaches_the_tokens_floor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Engines, "of", lambda loaded, unmasked, dtype: Engines(Knowing(), None))
+    monkeypatch.setattr(Engines, "of", lambda loaded, unmasked: Engines(Knowing(), None))
     found = _evaluate(again=cast(TrainingSet, HELD))
     for one in found.people:
         for drawn in one.drawn:
@@ -273,7 +275,7 @@ def test_a_sequence_that_is_no_cloud_is_counted_and_measured_no_further(
             made = super().generate(*arguments)
             return [one._replace(tokens=broken) if n != 0 else one for n, one in enumerate(made)]
 
-    monkeypatch.setattr(Engines, "of", lambda loaded, unmasked, dtype: Engines(Sometimes(), None))
+    monkeypatch.setattr(Engines, "of", lambda loaded, unmasked: Engines(Sometimes(), None))
     kept = Kept(tmp_path, {})
     found = _evaluate(kept=kept)
     first, second = found.people
@@ -336,6 +338,43 @@ def test_all_people_are_drawn_in_as_few_batches_as_the_engine_allows(monkeypatch
     monkeypatch.setattr(Engine, "generate", counted)
     _evaluate(seeds=(0, 1, 2, 3, 4), unmasked=False)
     assert sizes == [8, 2]
+
+
+def test_the_command_writes_its_tables_and_says_what_an_interruption_left(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Named(Encoder):
+        fingerprint = "encoder"
+
+    write, written = Kept.write, []
+
+    def once(self: Kept, judged: Judged) -> None:
+        write(self, judged)
+        written.append(judged.person.person)
+        if len(written) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Kept, "write", once)
+    monkeypatch.setattr(checkpoint, "load_checkpoint", lambda *_: _loaded())
+    monkeypatch.setattr(images, "load_encoder", lambda *_: Named())
+    monkeypatch.setattr(training_set, "TrainingSet", lambda root: {"set": TRAINING, "held": HELD}[str(root)])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    out = tmp_path / "found"
+
+    def run() -> None:
+        evaluate_cli.evaluate(Path("set"), Path("held"), Path("ar"), out, seeds="0", device="cpu")
+
+    with pytest.raises(typer.Exit) as stopped:
+        run()
+    said = capsys.readouterr().err
+    assert stopped.value.exit_code == 130
+    assert "501: measured and kept in" in said
+    assert "does not say what it was trained on" in said
+    run()
+    assert written == ["501", "502"], "501 is not measured again"
+    assert sorted(path.name for path in out.iterdir()) == ["evaluation.json", "pictures.png", "table.md"]
+    with pytest.raises(UsageError, match="nothing can be written"):
+        evaluate_cli.evaluate(Path("set"), Path("held"), Path("ar"), out / "table.md" / "below")
 
 
 def test_neighbouring_faces_have_like_colours_whatever_the_head() -> None:
