@@ -34,14 +34,11 @@ def of_vhap(
     step. A picture that it did not track is left out. Raises DataError.
     """
     frames = [(found, index) for found, _ in divisions(export, root) for index in range(len(found))]
-    chosen = _chosen(subject)
-    chosen = [chosen[0], *evenly(chosen[1:], most - 1)] if most > 1 else chosen[:1]
+    chosen = _chosen(subject, most)
     tracked: list[Tracked] = []
     left: list[Left] = []
-    sources: dict[str, str] = {}
     for view in chosen:
-        seen = subject.views[view]
-        place = Place(seen.take, seen.step, seen.camera)
+        place = _place(subject, view)
         if monocular is None:
             flame, camera, mesh = frames[view][0].flame(frames[view][1]), subject.camera(view), subject.rest()
         else:
@@ -49,15 +46,29 @@ def of_vhap(
             if path is None:
                 left.append(Left(place, "Pixel3DMM did not track it"))
                 continue
-            sources[str(place)] = sha256(path)
             flame, camera = read_frame(path)
             mesh = _rest(head, flame)
         tracked.append(Tracked(place, pixels(subject.image(view).numpy()), mesh.clone(), _values(flame, camera)))
-    return Found(tracked, left, [], sources)
+    return Found(tracked, left, [], sources_of(subject, person, monocular, most))
 
 
-def _chosen(subject: VhapSubject) -> list[int]:
-    """Views, the portrait's first."""
+def sources_of(subject: VhapSubject, person: str, monocular: Path | None, most: int) -> dict[str, str]:
+    """sha256 of Pixel3DMM's files that the portraits' heads are read from; none without ``monocular``, for the
+    subject's own sources cover the export."""
+    if monocular is None:
+        return {}
+    places = [_place(subject, view) for view in _chosen(subject, most)]
+    paths = {str(place): _frame(monocular, person, place) for place in places}
+    return {place: sha256(path) for place, path in paths.items() if path is not None}
+
+
+def _place(subject: VhapSubject, view: int) -> Place:
+    seen = subject.views[view]
+    return Place(seen.take, seen.step, seen.camera)
+
+
+def _chosen(subject: VhapSubject, most: int) -> list[int]:
+    """At most so many views, the portrait's first."""
     open_ = [n for n, v in enumerate(subject.views) if not v.held]
     if not open_:
         raise DataError("the export keeps all pictures from training.")
@@ -71,7 +82,8 @@ def _chosen(subject: VhapSubject) -> list[int]:
     found = sorted(
         (n for n in first if subject.views[n].camera in cameras), key=lambda n: cameras.index(_camera(subject, n))
     )
-    return [*found, *(n for n in open_ if n not in first and _camera(subject, n) == frontal)]
+    every = [*found, *(n for n in open_ if n not in first and _camera(subject, n) == frontal)]
+    return [every[0], *evenly(every[1:], most - 1)] if most > 1 else every[:1]
 
 
 def _camera(subject: VhapSubject, view: int) -> str:

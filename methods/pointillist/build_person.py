@@ -23,12 +23,12 @@ from avatarbench.fitting.config import FitConfig
 from avatarbench.fitting.fit import Fit, Progress
 from avatarbench.fitting.nersemble import VhapSubject
 from avatarbench.fitting.run import RECORD as FITTED
-from avatarbench.fitting.run import device_of, fit_person, open_subject, training_views
+from avatarbench.fitting.run import Person, device_of, fit_person, open_subject, training_views
 from avatarbench.fitting.sources import sha256
 from avatarbench.methods.pointillist import build_flame, build_portraits
 from avatarbench.methods.pointillist.build_portraits import Found
 from avatarbench.methods.pointillist.tokenizer import Points
-from avatarbench.methods.pointillist.training_set import CLOUD, RECORD, RIG, TRACKING
+from avatarbench.methods.pointillist.training_set import CLOUD, IDENTITY, RECORD, RIG, TRACKING
 from avatarbench.metrics.face import FaceLandmarker
 
 WORK = ".work"
@@ -68,10 +68,14 @@ def build_person(job: Job, watch: Callable[[Progress], None] = lambda progress: 
     begun = time.perf_counter()
     config = job.fit
     subject = open_subject(job.root, job.person, config, job.tracking, device_of(config))
-    sources = dict(subject.sources(training_views(subject, config, (), ())))
+    sources = dict(subject.sources(training_views(subject, config, (), ()))) | _identity(job)
     before = _finished(job.folder)
     if before is not None:
-        changed = [what for what in sources if before["sources"].get(what) != sources[what]]
+        recorded = before["sources"]
+        now = sources | _named(_portrait_sources(subject, job))
+        # A record of before identities were kept says nothing of them.
+        kept = {*recorded, *now} - ({IDENTITY} - recorded.keys())
+        changed = sorted(what for what in kept if recorded.get(what) != now.get(what))
         if changed:
             raise DataError(
                 f"{job.folder} was made of other data ({', '.join(changed)} of {job.person} in {job.root} changed): "
@@ -87,8 +91,7 @@ def build_person(job: Job, watch: Callable[[Progress], None] = lambda progress: 
     if not found.tracked:
         reasons = "; ".join(f"{one.place}: {one.reason}" for one in found.left) or "there is no frontal picture"
         raise DataError(f"no portrait of {job.person} can be used ({reasons}).")
-    sources |= {f"portrait {name}": digest for name, digest in found.sources.items()}
-    record = _record(fit, points, found, sources)
+    record = _record(fit, points, found, sources | _named(found.sources))
     fitted = json.loads((work / FITTED).read_text(encoding="utf-8"))
     write_json(job.folder / TIMING, {"fit": fitted["seconds"], "sitting": round(time.perf_counter() - begun, 1)})
     record = _write(job.folder, points, fit.subject.rest(), found, record)
@@ -152,6 +155,23 @@ def _portraits(fit: Fit, job: Job) -> Found:
         export = job.tracking or job.root
         return build_flame.of_vhap(fit.subject, head, job.root, job.person, export, job.monocular, job.most)
     return build_portraits.of_openheads(job.root, job.person, job.portraits, job.most, head.small, landmarker())
+
+
+def _portrait_sources(subject: Person, job: Job) -> dict[str, str]:
+    """What :func:`_portraits` would record, without tracking anything."""
+    if isinstance(subject, VhapSubject):
+        return build_flame.sources_of(subject, job.person, job.monocular, job.most)
+    return build_portraits.sources_of(job.root, job.person, job.portraits, job.most)
+
+
+def _named(portraits: dict[str, str]) -> dict[str, str]:
+    return {f"portrait {name}": digest for name, digest in portraits.items()}
+
+
+def _identity(job: Job) -> dict[str, str]:
+    """Who an OpenHeads person is, whatever the number; nothing for other people, whose name says it."""
+    path = job.root / job.person / "identity.json"
+    return {IDENTITY: sha256(path)} if job.tracking is None and path.is_file() else {}
 
 
 @cache

