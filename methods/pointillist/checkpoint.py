@@ -159,8 +159,9 @@ AGAIN = "Fetch or train it again."
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with path.open("rb") as stream:
-            start = stream.read(4)
-        if start.startswith((b"PK\x03\x04", b"\x80")):
+            start = stream.read(9)
+        # A header of safetensors begins at the ninth byte; its length before it may begin as a pickle does.
+        if start.startswith((b"PK\x03\x04", b"\x80")) and not start.endswith(b"{"):
             raise DataError(
                 f"{path} is a pickled file, as torch.save writes it, and may run code when it is opened: it is not "
                 "read. Checkpoints are .safetensors files that 'avatarbench train pointillist ar' writes."
