@@ -25,7 +25,7 @@ from avatarbench.methods.pointillist.paired import Difference, difference
 from avatarbench.methods.pointillist.pictures import Row
 from avatarbench.methods.pointillist.surface import normalised, sample_surface
 from avatarbench.methods.pointillist.tokenizer import Points, PointsWarning, Tokenizer
-from avatarbench.methods.pointillist.training.evaluation import teacher_forced
+from avatarbench.methods.pointillist.training.evaluation import seen_before, teacher_forced
 from avatarbench.methods.pointillist.training_set import Portrait, TrainingSet
 
 REACH = 0.005
@@ -302,6 +302,6 @@ def _check(
         missing = [] if one is None else [person for person in people if person not in one.people]
         if one is not None and missing:
             raise UsageError(f"{one.root} has no {', '.join(missing)}; it has {', '.join(one.people)}.")
-    seen = sorted(set(people) & set(training.people))
+    seen = [person for person in seen_before(held, training) if person.split(" ")[0] in people]
     if seen:
         raise UsageError(f"{', '.join(seen)} are in the training set too: held-out people are others.")

@@ -59,7 +59,7 @@ def generate(request: Request, watch: Watch) -> list[Made]:
     watch("portraits", len(request.portraits), len(request.portraits), "")
     made = {number: Made(request.portraits[number], failure=why) for number, why in failures.items()}
     if conditions:
-        faces = binding_rig(loaded.config).faces
+        faces = binding_rig(loaded.config, loaded.rig).faces
         for number, one in _drawn(loaded, conditions, options, request, watch):
             colours = face_colours(conditions[number].vertices, faces)
             made[number] = _written(loaded, conditions[number], one, colours, number, request)

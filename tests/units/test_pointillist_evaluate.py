@@ -69,6 +69,9 @@ class People:
     faces: Tensor = FACES
     digest: str = "digest"
 
+    def marks(self, person: str) -> dict[str, str]:
+        return {"cloud": f"{person} of size {self.sizes[person]}"}
+
     @property
     def people(self) -> tuple[str, ...]:
         return tuple(self.sizes)
