@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -65,12 +66,13 @@ class CpuStepper:
         states = []
         count = tokens.shape[1]
         for row, own in zip(self.rows, tokens, strict=True):
-            filled = prefill(self.packed, own, self._cross[row])
-            self._caches.keys[:, row, :, :count] = filled.keys.numpy()
-            self._caches.values[:, row, :, :count] = filled.values.numpy()
-            states.append(filled.states)
+            states.append(prefill(self.packed, own, self._cross[row], partial(self._store, row)))
         self.window.position = count
         return torch.stack(states)
+
+    def _store(self, row: int, layer: int, keys: Tensor, values: Tensor) -> None:
+        self._caches.keys[layer, row, :, : keys.shape[1]] = keys.numpy()
+        self._caches.values[layer, row, :, : keys.shape[1]] = values.numpy()
 
     def feed(self, tokens: Tensor) -> Tensor:
         """One token (N,) each -> states (N, W)."""

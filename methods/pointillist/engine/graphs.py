@@ -8,6 +8,7 @@ kernels on the same shapes for any batch.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
@@ -85,14 +86,15 @@ class TensorStepper:
         states = []
         count = tokens.shape[1]
         for row, own in enumerate(tokens):
-            filled = prefill(self.packed, own, self._cross[row])
-            for ring, found in ((self._keys, filled.keys), (self._values, filled.values)):
-                for split, part in enumerate(found.split(SPLIT, 2)):
-                    ring[:, row, split, :, : part.shape[2]] = part
-            states.append(filled.states)
+            states.append(prefill(self.packed, own, self._cross[row], partial(self._store, row)))
         self.window.position = count
         self._position.fill_(count)
         return torch.stack(states)
+
+    def _store(self, row: int, layer: int, keys: Tensor, values: Tensor) -> None:
+        for ring, found in ((self._keys, keys), (self._values, values)):
+            for split, part in enumerate(found.split(SPLIT, 1)):
+                ring[layer, row, split, :, : part.shape[1]] = part
 
     def feed(self, tokens: Tensor) -> Tensor:
         """One token (N,) each -> states (N, W)."""

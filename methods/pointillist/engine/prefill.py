@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -11,13 +11,8 @@ from torch.nn import functional
 from avatarbench.methods.pointillist.engine.weights import Packed, Weights
 from avatarbench.methods.pointillist.tokenizer import SLOTS
 
-
-class Filled(NamedTuple):
-    """``keys``, rotated, and ``values`` (L, H, T, D); ``states`` (T, W) after the final norm."""
-
-    keys: Tensor
-    values: Tensor
-    states: Tensor
+Store = Callable[[int, Tensor, Tensor], None]
+"""Takes a layer's number, and its keys, rotated, and values (H, T, D)."""
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -47,15 +42,14 @@ def cross_keys(packed: Packed, context: Tensor) -> tuple[Tensor, Tensor]:
     return split_heads(keys, packed.heads).contiguous(), split_heads(values, packed.heads).contiguous()
 
 
-def prefill(packed: Packed, tokens: Tensor, cross: tuple[Tensor, Tensor]) -> Filled:
-    """``tokens`` (T,) of one subject, from a point's start; ``cross`` of :func:`cross_keys`.
+def prefill(packed: Packed, tokens: Tensor, cross: tuple[Tensor, Tensor], store: Store) -> Tensor:
+    """``tokens`` (T,) of one subject, from a point's start -> states (T, W); ``cross`` of :func:`cross_keys`.
 
     One subject at a time, since a product's last bits can depend on how many rows it has.
     """
     w = packed.weights
     places = torch.arange(len(tokens), device=tokens.device)
     x = w.embedding[tokens] + w.slot[places % SLOTS]
-    keys, values = [], []
     for layer in range(len(w.qkv)):
         if packed.cross_first:
             x = x + _cross(w, layer, x, cross)
@@ -64,15 +58,14 @@ def prefill(packed: Packed, tokens: Tensor, cross: tuple[Tensor, Tensor]) -> Fil
             for part in functional.linear(rms_norm(x, w.self_norm[layer]), w.qkv[layer]).chunk(3, -1)
         )
         q, k = rotated(q, places, w.frequencies), rotated(k, places, w.frequencies)
-        keys.append(k)
-        values.append(v)
+        store(layer, k, v)
         seen = functional.scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True)[0]
         x = x + functional.linear(seen.transpose(0, 1).flatten(1), w.self_out[layer])
         if not packed.cross_first:
             x = x + _cross(w, layer, x, cross)
         up = functional.linear(rms_norm(x, w.feed_norm[layer]), w.up[layer], w.up_bias[layer])
         x = x + functional.linear(functional.gelu(up), w.down[layer], w.down_bias[layer])
-    return Filled(torch.stack(keys), torch.stack(values), rms_norm(x, w.final_norm))
+    return rms_norm(x, w.final_norm)
 
 
 def _cross(w: Weights, layer: int, x: Tensor, cross: tuple[Tensor, Tensor]) -> Tensor:
