@@ -62,6 +62,7 @@ benchmark: setup ## speed and memory beside the reference packages
 	$(BIN)/python benchmarks/openheads_generate.py
 	$(BIN)/python benchmarks/tracking.py
 	$(BIN)/python benchmarks/rasterize.py --skip-mitsuba
+	$(BIN)/python benchmarks/generate.py
 
 clean: ## remove the environment and build products, not your runs
 	rm -rf .venv build dist *.egg-info
