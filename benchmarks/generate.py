@@ -48,7 +48,7 @@ TIMED = 64
 RATIO_AT = 8192
 TOLERANCE = 1e-3  # float32 logits after thousands of tokens
 BUDGET = 60.0  # seconds after which a length gets no further turn; the one of the ratio gets all
-IMAGE_TOKENS = {"vgg16": (196, 512), "dinov2-vitl14-reg": (1369, 1024)}
+IMAGE_TOKENS = {"vgg16": (196, 512), "dinov2-vitl14-reg": (1374, 1024)}
 CPU = torch.device("cpu")
 
 
@@ -291,6 +291,8 @@ def main() -> None:
     print(cloud)
     print(whole_by_peer() if options.whole_peer else "x-transformers makes no whole cloud here: --whole-peer")
     ratio = next((row for row in rows if row.length == RATIO_AT), rows[-1])
+    if ratio.length != RATIO_AT:
+        print(f"the ratio is that after {ratio.length:,} tokens: {RATIO_AT:,} is not among --lengths")
     print(f"ratio: {ratio.peer / ratio.ours:.2f}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -13,15 +14,16 @@ from avatarbench import registry
 from avatarbench.errors import UnknownNameError
 
 
-class _Lazy(TyperGroup):
+class _Lazy(TyperGroup, ABC):
     """A group that lists its commands by their summaries and imports the one that is called."""
 
+    @abstractmethod
     def summaries(self) -> dict[str, str]:
-        raise NotImplementedError
+        """A line on each command, by name."""
 
+    @abstractmethod
     def load(self, name: str) -> Any:
         """The command itself, or None where there is no such one."""
-        raise NotImplementedError
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(self.summaries())

@@ -62,13 +62,14 @@ def _drive(
 
 def _assemble(pool: ProcessPoolExecutor, workers: int) -> None:
     """Start every process now, deaf to Ctrl-C from its first moment: the parent stops them."""
-    with _interrupts_ignored():
+    with interrupts_ignored():
         for _ in range(workers):
             pool.submit(os.getpid)
 
 
 @contextmanager
-def _interrupts_ignored() -> Iterator[None]:
+def interrupts_ignored() -> Iterator[None]:
+    """Processes started meanwhile are deaf to Ctrl-C: their parent stops them."""
     if threading.current_thread() is not threading.main_thread():  # where handlers cannot be set
         yield
         return

@@ -15,6 +15,7 @@ from multiprocessing import connection, get_context, parent_process
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from avatarbench.errors import AvatarbenchError, DataError
+from avatarbench.openheads.crew import interrupts_ignored
 
 if TYPE_CHECKING:
     from avatarbench.fitting.fit import Progress
@@ -53,7 +54,7 @@ def run(jobs: Sequence[Job], workers: int, look: Callable[[list[int]], None], th
     stop, steps = context.Event(), context.RawArray("q", max(1, len(jobs)))
     with ProcessPoolExecutor(workers, context, _start, (stop, steps)) as pool:
         try:
-            with _one_thread(), _interrupts_ignored():
+            with _one_thread(), interrupts_ignored():
                 for _ in range(workers):  # every process starts now, deaf to Ctrl-C: this one stops them
                     pool.submit(os.getpid)
             pending: set[Future[Built]] = {pool.submit(_do, number, job) for number, job in enumerate(jobs)}
@@ -88,18 +89,6 @@ def _one_thread() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # where handlers cannot be set
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _start(stop: Any, steps: Any) -> None:

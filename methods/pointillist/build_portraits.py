@@ -19,11 +19,11 @@ from avatarbench.fitting.openheads import AS_ANOTHER
 from avatarbench.fitting.run import evenly
 from avatarbench.heads.decimate import Decimated
 from avatarbench.method import Camera
+from avatarbench.methods.pointillist.conditioning import rest_of
 from avatarbench.metrics.face import FaceLandmarker, to_track
 from avatarbench.metrics.features import Frame, Missing
 from avatarbench.openheads.cameras import FRONTAL
 from avatarbench.tracking.anny_fit import AnnyFit, fit_portrait
-from avatarbench.tracking.face_model import face_model
 
 PORTRAIT = "PORTRAIT"
 REST = ("EXP-1-head", 0)
@@ -135,14 +135,6 @@ def track(
     return rest_of(fit, small), _values(fit) | {
         "landmarks": torch.from_numpy(face.landmarks), "arkit": torch.from_numpy(face.arkit)
     }  # fmt: skip
-
-
-def rest_of(fit: AnnyFit, small: Decimated | None) -> Tensor:
-    """(V, 3) float32 metres: the head of a fit at zero pose and expression, on Anny or the decimated rig."""
-    rig, shape = face_model().rig, torch.from_numpy(fit.shape)
-    with torch.no_grad():
-        full = rig.rest(shape[None], shape.new_zeros(1, 0))[0][0]
-    return full if small is None else small.vertices(full)
 
 
 def _values(fit: AnnyFit) -> dict[str, Tensor]:

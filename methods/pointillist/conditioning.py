@@ -23,7 +23,7 @@ from avatarbench.methods.pointillist.surface import normalised, sample_surface
 from avatarbench.methods.pointillist.tokenizer import Tokenizer
 from avatarbench.metrics.face import FaceLandmarker, to_track
 from avatarbench.metrics.features import Frame, Missing
-from avatarbench.tracking.anny_fit import fit_portrait
+from avatarbench.tracking.anny_fit import AnnyFit, fit_portrait
 from avatarbench.tracking.face_model import face_model
 
 FACE_SHARE = 0.45
@@ -72,10 +72,16 @@ def tracked(image: Pixels, small: Decimated | None = None, landmarker: FaceLandm
 def _fitted(image: Pixels, face: FaceTrack, small: Decimated | None) -> Tracked:
     height, width = image.shape[:2]
     fit = fit_portrait(face, (width, height))
-    with torch.no_grad():
-        full = face_model().rig.rest(torch.from_numpy(fit.shape)[None], torch.zeros(1, 0))[0][0]
     notes = () if face.faces < 2 else (f"{face.faces} faces in the portrait: the largest is taken.",)
-    return Tracked((full if small is None else small.vertices(full)).float(), framed(image, face), notes)
+    return Tracked(rest_of(fit, small), framed(image, face), notes)
+
+
+def rest_of(fit: AnnyFit, small: Decimated | None) -> Tensor:
+    """(V, 3) float32 metres: the head of a fit at zero pose and expression, on Anny or the decimated rig."""
+    rig, shape = face_model().rig, torch.from_numpy(fit.shape)
+    with torch.no_grad():
+        full = rig.rest(shape[None], shape.new_zeros(1, 0))[0][0]
+    return full if small is None else small.vertices(full)
 
 
 def framed(image: Pixels, face: FaceTrack) -> Pixels:

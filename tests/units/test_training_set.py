@@ -21,7 +21,8 @@ from avatarbench.datasets.openheads import embedded_split
 from avatarbench.errors import DataError
 from avatarbench.heads.decimate import Decimated
 from avatarbench.methods.pointillist.build_person import check_cloud, write_json, write_tensors
-from avatarbench.methods.pointillist.build_portraits import nearest_cameras, of_openheads, rest_of
+from avatarbench.methods.pointillist.build_portraits import nearest_cameras, of_openheads
+from avatarbench.methods.pointillist.conditioning import rest_of
 from avatarbench.methods.pointillist.tokenizer import Cube, Points, Tokenizer, Vocabulary
 from avatarbench.methods.pointillist.training_set import FORMAT, MANIFEST, TrainingSet, mirror_map
 from avatarbench.metrics.face import FaceLandmarker, to_track
