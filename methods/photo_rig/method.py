@@ -16,9 +16,10 @@ from avatarbench.gaussians.render import render
 from avatarbench.gaussians.rigged import face_frames, to_local, to_world
 from avatarbench.method import Motion, Portrait
 from avatarbench.openheads.state import HeadState
+from avatarbench.tracking import driving
 from avatarbench.tracking.anny_fit import AnnyFit
 
-from . import driving, refine, surface, surround
+from . import refine, surface, surround
 from .anatomy import Anatomy, anatomy
 from .foreground import Layers, separate
 from .sheet import together

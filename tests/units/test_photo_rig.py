@@ -20,7 +20,7 @@ from avatarbench.gaussians.cloud import Cloud
 from avatarbench.gaussians.head import load_head
 from avatarbench.gaussians.render import render
 from avatarbench.method import Camera, FaceTrack, Motion, Portrait
-from avatarbench.methods.photo_rig import driving
+from avatarbench.tracking import driving
 from avatarbench.methods.photo_rig.anatomy import COLLAR, SKIN, TONGUE, anatomy
 from avatarbench.methods.photo_rig.discs import COVER, cut, discs
 from avatarbench.methods.photo_rig.foreground import separate

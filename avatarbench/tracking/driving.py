@@ -1,4 +1,4 @@
-"""From a driver's frame to the rig's state and the camera that sees it."""
+"""From a driver's frame to the state of Anny's head and the camera that sees it: what methods on that rig share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FACE = np.array([0.0, -0.1, 0.03])
 
 def fitted(face: FaceTrack | None, size: tuple[int, int], camera: Camera | None) -> AnnyFit:
     """The rig on the portrait of ``size`` (width, height). Raises Unscorable where there is no face to fit."""
-    found = _checked(face, "portrait")
+    found = checked(face, "portrait")
     try:
         return fit_portrait(found, size, camera)
     except DataError as error:
@@ -35,11 +35,11 @@ def followed(motion: Motion, portrait: AnnyFit) -> AnnyFit:
     far a head is and how large cannot be told apart by one picture, and a driver's larger head must not come nearer.
     Raises Unscorable where the driver has no face.
     """
-    face = _checked(motion.face, "driver")
+    face = checked(motion.face, "driver")
     size = portrait.camera.width, portrait.camera.height
     scale = np.array(size) / (motion.image.shape[1], motion.image.shape[0])
     landmarks = face.landmarks * np.append(scale, scale.mean())
-    camera = portrait.camera if motion.camera is None else _resized(motion.camera, size)
+    camera = portrait.camera if motion.camera is None else resized(motion.camera, size)
     try:
         found = fit_motion(replace(face, landmarks=landmarks), replace(portrait, camera=camera))
     except DataError as error:
@@ -61,13 +61,14 @@ def at_distance(fit: AnnyFit, place: NDArray[np.floating]) -> NDArray[np.float32
     return np.asarray(fit.translation + further / depth * (middle - eye), np.float32)
 
 
-def _resized(camera: Camera, size: tuple[int, int]) -> Camera:
-    """``camera`` for the same picture in another size."""
+def resized(camera: Camera, size: tuple[int, int]) -> Camera:
+    """``camera`` for the same picture in another ``size`` (width, height), pixels."""
     scale = np.diag([size[0] / camera.width, size[1] / camera.height, 1.0])
     return Camera(scale @ camera.K, camera.world_to_camera, *size)
 
 
-def _checked(face: FaceTrack | None, of: str) -> FaceTrack:
+def checked(face: FaceTrack | None, of: str) -> FaceTrack:
+    """The face itself. Raises Unscorable where there is none, or one that cannot be fitted; ``of``: whose it is."""
     if face is None:
         raise Unscorable(f"no face found in the {of}")
     for name, shape in SHAPES.items():
