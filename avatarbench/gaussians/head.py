@@ -8,7 +8,7 @@ import zipfile
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -40,8 +40,9 @@ class GaussianHead:
 
     ``cloud``: canonical (paper, Eq. 1): in the world of the subject's rest pose, metres, with bindings to the faces of
     ``small``, or of the rig where that is None. ``shape`` (S,): the subject's coefficients; ``offsets`` (V, 3) metres
-    on the rig's vertices, or None. Raises DataError for a cloud that is bound to no faces, to faces that are not there,
-    or to one that has collapsed to a point.
+    on the rig's vertices, or None; ``form``: how it is moved unless :meth:`posed` is told otherwise, which is how it
+    was learnt. Raises DataError for a cloud that is bound to no faces, to faces that are not there, or to one that has
+    collapsed to a point.
     """
 
     cloud: Cloud
@@ -49,6 +50,7 @@ class GaussianHead:
     shape: Tensor
     small: Decimated | None = None
     offsets: Tensor | None = None
+    form: Form = "frames"
 
     def __post_init__(self) -> None:
         if self.cloud.bindings is None:
@@ -76,15 +78,15 @@ class GaussianHead:
         )
         return self._placed(posed.vertices[0])
 
-    def posed(self, expression: Tensor, joints: Tensor, translation: Tensor, form: Form = "frames") -> Cloud:
-        """The cloud under a pose, as :meth:`vertices` takes it.
+    def posed(self, expression: Tensor, joints: Tensor, translation: Tensor, form: Form | None = None) -> Cloud:
+        """The cloud under a pose, as :meth:`vertices` takes it; ``form``: None for the head's own.
 
         ``frames``: every Gaussian keeps its place and size in its triangle's frame (GaussianAvatars).
         ``barycentric``: it inherits expression directions and skinning from its triangle's corners (Eq. 5), keeps its
         size, and turns with the blended joints. Raises DataError for coefficients that the rig does not have.
         """
         self._check(expression, joints)
-        if form == "frames":
+        if (form or self.form) == "frames":
             frames = face_frames(self.vertices(expression, joints, translation), self.faces)
             return to_world(self._local, frames, self._bindings)
         binding, turns = self._bound, rotation_matrix(joints)[None]
@@ -152,7 +154,7 @@ class GaussianHead:
             "points": len(self.cloud),
             "expression_names": list(self.rig.expression_names),
             "joint_names": list(self.rig.joint_names),
-        }
+        } | ({} if self.form == "frames" else {"form": self.form})
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         """What ``rig.npz`` holds. ``rest`` is there so that a reader notices a rig that is not the one it was."""
@@ -184,7 +186,10 @@ def load_head(path: Path) -> GaussianHead:
         small = None
         if "corners" in tensors:
             small = Decimated(tensors["faces"], tensors["corners"], tensors["weights"])
-        head = GaussianHead(cloud, rig, tensors["shape"], small, tensors.get("offsets"))
+        form = meta.get("form", "frames")
+        if form not in get_args(Form):
+            raise DataError(f"its {_META} says that it moves by '{form}', which is no way that is known.")
+        head = GaussianHead(cloud, rig, tensors["shape"], small, tensors.get("offsets"), form)
         rest = head._placed(head._rest()[0])
         same = rest.shape == tensors["rest"].shape and bool((rest - tensors["rest"]).abs().max() < 1e-5)
     except (KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
