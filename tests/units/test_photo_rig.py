@@ -20,7 +20,6 @@ from avatarbench.gaussians.cloud import Cloud
 from avatarbench.gaussians.head import load_head
 from avatarbench.gaussians.render import render
 from avatarbench.method import Camera, FaceTrack, Motion, Portrait
-from avatarbench.tracking import driving
 from avatarbench.methods.photo_rig.anatomy import COLLAR, SKIN, TONGUE, anatomy
 from avatarbench.methods.photo_rig.discs import COVER, cut, discs
 from avatarbench.methods.photo_rig.foreground import separate
@@ -31,6 +30,7 @@ from avatarbench.methods.photo_rig.surface import _completed
 from avatarbench.metrics.face import track
 from avatarbench.openheads.cameras import rig_cameras
 from avatarbench.openheads.state import HeadState
+from avatarbench.tracking import driving
 
 SIZE = 96
 Picture = NDArray[np.uint8]
