@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from avatarbench.errors import AssetError, DataError
-from avatarbench.files import writing
+from avatarbench.errors import DataError
+from avatarbench.methods.pointillist import weights_file
 from avatarbench.methods.pointillist.config import Config
 from avatarbench.methods.pointillist.stage_one import StageOne
 from avatarbench.methods.pointillist.tokenizer import Tokenizer
+from avatarbench.methods.pointillist.weights_file import AGAIN, one_line
 
 FORMAT = 1
 """Raised when an older file can no longer be read."""
 
 KEY = "avatarbench-pointillist"
-"""All that is no tensor stands under one name: safetensors writes several in no fixed order."""
+
+KIND = weights_file.Kind(
+    KEY, FORMAT, "checkpoint of AvatarPointillist's stage one", "avatarbench train pointillist ar", "--checkpoint"
+)
 
 RIG = "rig_faces"
 """In ``extra``: the digest of the faces that bindings name, where it is known."""
-
-HALF_MOST = torch.finfo(torch.float16).max
 
 
 class Loaded(NamedTuple):
@@ -71,29 +69,13 @@ def save_checkpoint(
     they are. ``extra``: plain JSON values (steps, data digest, seed). The same model gives the same bytes. Raises
     DataError for weights that are not finite or beyond float16, and OSError.
     """
-    parameters = {name for name, _ in model.named_parameters()}
-    tensors = {}
-    for name, value in model.state_dict().items():
-        stored = value.detach().cpu()
-        wrong = ~torch.isfinite(stored) | ((stored.abs() > HALF_MOST) if half else False)
-        if bool(wrong.any()):
-            what = "not finite" if not half else "not finite or too large for half precision"
-            raise DataError(f"{int(wrong.sum())} weights of '{name}' are {what}; {path} was not written.")
-        stored = stored.half() if half and name in parameters else stored
-        tensors[name] = stored.clone(memory_format=torch.contiguous_format)
-    fingerprint = fingerprint_of(tensors)
     about = {
-        "format": FORMAT,
         "config": config.model_dump(mode="json"),
         "tokenizer": tokenizer.to_json(),
         "image_tokens": list(image_tokens),
-        "fingerprint": fingerprint,
         "extra": dict(extra),
     }
-    content = save(tensors, {KEY: json.dumps(about, sort_keys=True)})
-    with writing(path) as temporary:
-        temporary.write_bytes(content)
-    return fingerprint
+    return weights_file.write(path, KIND, model, about, half)
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu", expect: Config | None = None) -> Loaded:
@@ -103,14 +85,14 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu", expect: Conf
     DataError naming what is wrong with it: no checkpoint of ours, damaged, of another format, tensors that are missing,
     left over or of another shape, weights that are not those the fingerprint was taken of.
     """
-    about, tensors = _read(path)
+    about, tensors = weights_file.read(path, KIND)
     try:
         config = Config.model_validate(about["config"])
         tokenizer = Tokenizer.from_json(about["tokenizer"])
         count, features = (int(value) for value in about["image_tokens"])
         extra, fingerprint = dict(about["extra"]), str(about["fingerprint"])
     except (KeyError, TypeError, ValueError, ValidationError, DataError) as error:
-        raise DataError(f"{path}: its description is damaged ({_one_line(error)}). {AGAIN}") from error
+        raise DataError(f"{path}: its description is damaged ({one_line(error)}). {AGAIN}") from error
     if expect is not None:
         _check_same(path, config, expect)
     vocabulary = tokenizer.vocabulary
@@ -122,10 +104,8 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu", expect: Conf
     if config.transformer.depth + config.points.depth > len(tensors):  # before a model of that size is made
         raise DataError(f"{path}: {len(tensors)} tensors are too few for its configuration. {AGAIN}")
     with torch.device("meta"):
-        _check_shapes(path, StageOne(config, (count, features)).state_dict(), tensors)
-    found = fingerprint_of(tensors)
-    if found != fingerprint:
-        raise DataError(f"{path}: its weights have the fingerprint {found[:12]}, not {fingerprint[:12]}. {AGAIN}")
+        wanted = StageOne(config, (count, features)).state_dict()
+    weights_file.check(path, wanted, tensors, fingerprint)
     with torch.random.fork_rng(devices=[]):
         model = StageOne(config, (count, features))
     model.load_state_dict(tensors)
@@ -134,71 +114,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu", expect: Conf
 
 def shipped(name: str = "mini") -> Path:
     """The checkpoint of that name inside the package. Raises AssetError saying how to train one where there is none."""
-    path = Path(str(files("avatarbench.methods.pointillist"))) / "weights" / f"{Path(name).name}.safetensors"
-    if not path.is_file():
-        raise AssetError(
-            f"there is no checkpoint '{name}' in this installation ({path}). Train one, 'avatarbench train pointillist "
-            "--help' says how, and name its file with --checkpoint."
-        )
-    return path
-
-
-def fingerprint_of(tensors: Mapping[str, Tensor]) -> str:
-    """sha256 over names, types, shapes and bytes, in the names' order."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        value = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-AGAIN = "Fetch or train it again."
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(9)
-        # A header of safetensors begins at the ninth byte; its length before it may begin as a pickle does.
-        if start.startswith((b"PK\x03\x04", b"\x80")) and not start.endswith(b"{"):
-            raise DataError(
-                f"{path} is a pickled file, as torch.save writes it, and may run code when it is opened: it is not "
-                "read. Checkpoints are .safetensors files that 'avatarbench train pointillist ar' writes."
-            )
-        with safe_open(path, "pt") as file:
-            described = (file.metadata() or {}).get(KEY)
-            if described is None:
-                raise DataError(f"{path} holds tensors, but is no checkpoint of AvatarPointillist's stage one.")
-            about = json.loads(described)
-            if not isinstance(about, dict) or about.get("format") != FORMAT:
-                written = about.get("format", "unknown") if isinstance(about, dict) else "unknown"
-                raise DataError(
-                    f"{path} was written by another version of avatarbench (format {written}, and this one reads "
-                    f"{FORMAT}). {AGAIN}"
-                )
-            return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dictionary)
-    except FileNotFoundError as error:
-        raise AssetError(f"{path} does not exist: check the path, or leave --checkpoint out for what ships.") from error
-    except (SafetensorError, ValueError, OSError) as error:
-        raise DataError(f"{path} cannot be read as a checkpoint: {_one_line(error)}. {AGAIN}") from error
-
-
-def _check_shapes(path: Path, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    for title, names in (("lacks", wanted.keys() - found.keys()), ("has unknown", found.keys() - wanted.keys())):
-        if names:
-            raise DataError(
-                f"{path} {title} {len(names)} of the model's tensors, '{min(names)}' among them. It is of another "
-                f"version or damaged. {AGAIN}"
-            )
-    for name, value in wanted.items():
-        if found[name].shape != value.shape:
-            raise DataError(
-                f"{path}: '{name}' is {tuple(found[name].shape)}, and its configuration makes it {tuple(value.shape)}. "
-                f"{AGAIN}"
-            )
-        if not found[name].is_floating_point() or found[name].dtype.itemsize > 4:
-            raise DataError(f"{path}: '{name}' is {found[name].dtype}; float16 or float32 is expected. {AGAIN}")
+    return weights_file.shipped(name, KIND)
 
 
 def _check_same(path: Path, config: Config, expect: Config) -> None:
@@ -216,7 +132,3 @@ def _check_same(path: Path, config: Config, expect: Config) -> None:
 
 def _unlike(path: Path, key: str, found: object, wanted: object) -> str:
     return f"{path} is of another model: its {key} is {found}, and {wanted} was asked for. Name its own preset."
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
