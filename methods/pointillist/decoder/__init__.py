@@ -1,0 +1,1 @@
+"""Stage two: generated points become Gaussians (paper section 4.2)."""
