@@ -72,12 +72,12 @@ def track_media(
     UsageError for a folder of several sequences, OSError where ``out`` cannot be written.
     """
     data = FolderDataset(source, loose="frames")
-    name = _only_sequence(data)
+    name = only_sequence(data)
     told = progress or (lambda stage, done, total: None)
     try:
         count = data.length(name)
         out.mkdir(parents=True, exist_ok=True)
-        track = track_frames(_frames(data, name), _fps(source), on_frame=lambda n: told("landmarks", n, count))
+        track = track_frames(_frames(data, name), frame_rate(source), on_frame=lambda n: told("landmarks", n, count))
         for older in _DERIVED:
             (out / older).unlink(missing_ok=True)
         files = [out / "track.npz"]
@@ -99,7 +99,8 @@ def track_media(
         data.close()
 
 
-def _only_sequence(data: FolderDataset) -> str:
+def only_sequence(data: FolderDataset) -> str:
+    """The one sequence of a file or folder. Raises UsageError where there are several."""
     names = list(data.sequences())
     if len(names) > 1:
         shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
@@ -112,7 +113,7 @@ def _frames(data: FolderDataset, name: str) -> Iterator[NDArray[np.uint8]]:
         yield data.read(name, index)
 
 
-def _fps(source: Path) -> float:
+def frame_rate(source: Path) -> float:
     """The video's average frame rate, 0 for stills."""
     import av
 
