@@ -102,6 +102,17 @@ class VhapSubject:
         )  # fmt: skip
         return posed.vertices[0] if self._carrier is None else self._carrier.vertices(posed.vertices[0])
 
+    def motion(self, view: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Expression (100,), joints (5, 3) and translation (3,) of the view's time step, as tracked or learned."""
+        time = self._times[view]
+        found = (self.expression[time], self.pose[time], self.translation[time])
+        expression, joints, translation = (part.detach().cpu() for part in found)
+        return expression, joints, translation
+
+    def keep(self, room: int) -> None:
+        """Hold at most so many bytes of decoded pictures in memory."""
+        self._pictures.keep(room)
+
     def rest(self) -> Tensor:
         with torch.no_grad():
             full = self._rig.rest(self._shape[None], torch.zeros(1, 0), self._offsets)[0][0]

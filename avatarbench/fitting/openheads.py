@@ -114,6 +114,19 @@ class OpenHeadsSubject:
                 self._posed[take, step] = self._placed(posed.vertices[0])
         return self._posed[take, step]
 
+    def motion(self, view: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The truth's expression (52,), joints (8, 3) and translation (3,) of the view's time step."""
+        truth = self._truths[self.views[view].take]
+        row = truth.row(self.views[view].step)
+        expression, joints, translation = (
+            torch.from_numpy(part[row]) for part in (truth.expression, truth.joints, truth.translation)
+        )
+        return expression, joints, translation
+
+    def keep(self, room: int) -> None:
+        """Hold at most so many bytes of decoded pictures in memory."""
+        self._pictures.keep(room)
+
     def rest(self) -> Tensor:
         with torch.no_grad():
             return self._placed(self._rig.rest(self._shape, torch.zeros(1, 0))[0][0])

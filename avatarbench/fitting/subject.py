@@ -41,6 +41,15 @@ class Person(Subject, Protocol):
     @property
     def rig(self) -> str: ...
 
+    def motion(self, view: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Expression (E,), joints (J, 3) axis-angle radians and translation (3,) metres of the view's time step, as
+        :meth:`avatarbench.gaussians.head.GaussianHead.posed` takes them; detached, on the CPU."""
+        ...
+
+    def keep(self, room: int) -> None:
+        """Hold at most so many bytes of decoded pictures in memory; before the first is asked for."""
+        ...
+
     def sources(self, views: Sequence[int]) -> Mapping[str, str]:
         """sha256 of what a fit of these views is made of, by what it is: pictures, cameras, tracking. DataError."""
         ...
@@ -56,6 +65,10 @@ class Pictures:
         self._read, self._size = read, size
         self._kept: dict[int, NDArray[np.uint8]] = {}
         self._room = KEPT_BYTES
+
+    def keep(self, room: int) -> None:
+        """Hold at most so many bytes, before the first picture is asked for."""
+        self._room = room
 
     def __getitem__(self, view: int) -> Tensor:
         image = self._kept.get(view)

@@ -14,6 +14,10 @@ SPEC = TrainerSpec(
             "Train stage one, the autoregressive transformer.",
             "avatarbench.methods.pointillist.training.cli:ar",
         ),
+        "clouds": Stage(
+            "Generate the clouds that stage two is trained on, with stage one frozen.",
+            "avatarbench.methods.pointillist.decoder.clouds_cli:clouds",
+        ),
         "evaluate": Stage(
             "Judge a checkpoint of stage one on people it has not seen.",
             "avatarbench.methods.pointillist.evaluate_cli:evaluate",

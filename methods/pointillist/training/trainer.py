@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from avatarbench.errors import AvatarbenchError, UsageError
-from avatarbench.methods.pointillist.config import Config, Train
+from avatarbench.methods.pointillist.config import Config
 from avatarbench.methods.pointillist.stage_one import StageOne
 from avatarbench.methods.pointillist.start import geometric
 from avatarbench.methods.pointillist.surface import normalised, sample_surface
@@ -156,7 +156,16 @@ def begin(model: StageOne, subjects: Subjects) -> StageOne:
     return model
 
 
-def rate_at(step: int, train: Train) -> float:
+class Rated(Protocol):
+    """What of a training's configuration decides the learning rate."""
+
+    rate: float
+    warmup: int
+    decay: Literal["none", "cosine"]
+    steps: int
+
+
+def rate_at(step: int, train: Rated) -> float:
     """The learning rate of a step (from 0): up linearly over ``warmup``, then constant, or along a cosine to 0."""
     if step < train.warmup:
         return train.rate * (step + 1) / train.warmup

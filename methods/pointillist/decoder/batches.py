@@ -1,0 +1,160 @@
+"""What a step of the decoder's training learns from: people, portraits and pictures, drawn by their place alone."""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from avatarbench.errors import DataError
+from avatarbench.methods.pointillist.decoder.clouds import Clouds, Drawn
+from avatarbench.methods.pointillist.decoder.config import DecoderConfig
+from avatarbench.methods.pointillist.decoder.frames import Frame, Frames
+from avatarbench.methods.pointillist.decoder.gaussians import inputs_of, rig_points
+from avatarbench.methods.pointillist.decoder.motion import Movable, Skeleton
+from avatarbench.methods.pointillist.tokenizer import Points, Tokenizer
+from avatarbench.methods.pointillist.training.seeds import generator_at
+
+SKELETONS = 256
+"""That are kept, those used last."""
+
+
+class LeftOutWarning(UserWarning):
+    """Clouds that are not learnt from."""
+
+
+class Generated(Protocol):
+    """What training asks of generated clouds (:class:`avatarbench.methods.pointillist.decoder.clouds.Clouds`)."""
+
+    @property
+    def people(self) -> tuple[str, ...]: ...
+
+    @property
+    def portraits(self) -> dict[str, tuple[int, ...]]: ...
+
+    @property
+    def left(self) -> dict[str, dict[int, str]]: ...
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    @property
+    def image_tokens(self) -> tuple[int, int]: ...
+
+    @property
+    def width(self) -> int: ...
+
+    def drawn(self, person: str, portrait: int) -> Drawn: ...
+
+
+class Subject(NamedTuple):
+    """What the decoder reads of one portrait, on the device: ``points``; ``places`` (1, N, 3) in [-1, 1]; ``states``
+    (1, N, 4, W) or None; ``image`` (1, I, W'); and the ``skeleton`` that moves its cloud."""
+
+    points: Points
+    places: Tensor
+    states: Tensor | None
+    image: Tensor
+    skeleton: Skeleton
+
+
+class Item(NamedTuple):
+    """A subject, and the pictures that its cloud is compared with."""
+
+    subject: Subject
+    frames: list[Frame]
+
+
+class Order:
+    """Who is the n-th to be learnt from: everybody once an epoch, each epoch in an order of its own."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.count, self.seed = count, seed
+        self._epoch, self._drawn = -1, list[int]()
+
+    def __getitem__(self, n: int) -> int:
+        """``n`` runs on over all epochs."""
+        epoch, place = divmod(n, self.count)
+        if epoch != self._epoch:
+            generator = generator_at(self.seed, "people", epoch)
+            self._drawn, self._epoch = torch.randperm(self.count, generator=generator).tolist(), epoch
+        return self._drawn[place]
+
+
+class Batches:
+    """The subjects of every step, in the order of ``config.train.seed``.
+
+    Every draw is made from (seed, number of the item), so a step's are the same however many processes share them and
+    wherever a run was interrupted. Warns (:class:`LeftOutWarning`) of clouds without an end of their own, which are
+    left out. Raises DataError where nothing is left.
+    """
+
+    def __init__(
+        self, clouds: Generated, frames: Frames, movable: Movable, config: DecoderConfig, device: torch.device
+    ) -> None:
+        self.clouds, self.frames, self.movable, self.config, self.device = clouds, frames, movable, config, device
+        self.people = [person for person in clouds.people if clouds.portraits[person]]
+        left = sum(len(reasons) for reasons in clouds.left.values())
+        if left:
+            alone = [person for person in clouds.people if not clouds.portraits[person]]
+            nobody = f", so that nothing is learnt of {', '.join(alone)}" if alone else ""
+            warnings.warn(
+                f"{left} clouds did not come to an end of their own and are not learnt from{nobody}.",
+                LeftOutWarning,
+                stacklevel=2,
+            )
+        if not self.people:
+            raise DataError("no cloud came to an end of its own, so there is nothing to learn: train stage one longer.")
+        self._order = Order(len(self.people), config.train.seed)
+        self._skeletons: OrderedDict[tuple[str, int], Skeleton] = OrderedDict()
+
+    def items(self, step: int, process: int = 0, processes: int = 1) -> list[Item]:
+        """What ``process`` of ``processes`` learns in ``step``: every so-manieth of the step's items."""
+        size = self.config.train.batch
+        return [self._item(step * size + i) for i in range(process, size, processes)]
+
+    def _item(self, n: int) -> Item:
+        generator = generator_at(self.config.train.seed, "item", n)
+        person = self.people[self._order[n]]
+        portraits = self.clouds.portraits[person]
+        portrait = portraits[int(torch.randint(len(portraits), (), generator=generator))]
+        count, views = self.frames.count(person), self.config.train.views
+        # Different ones, as far as there are so many.
+        chosen = torch.cat([torch.randperm(count, generator=generator) for _ in range(-(-views // count))])[:views]
+        return Item(self.subject(person, portrait), [self.frames.frame(person, number) for number in chosen.tolist()])
+
+    def subject(self, person: str, portrait: int) -> Subject:
+        """What the decoder reads of a portrait: generated points and states, or, where the variant has none, the
+        vertices of the head that was tracked in it."""
+        drawn, device = self.clouds.drawn(person, portrait), self.device
+        points = drawn.points if self.config.generated else rig_points(drawn.vertices, self.movable.faces.cpu())
+        states = drawn.states[None].to(device) if self.config.reads_states else None
+        places = inputs_of(points, self.clouds.tokenizer)[None].to(device)
+        return Subject(
+            Points(*(part.to(device) for part in points)),
+            places,
+            states,
+            drawn.image[None].to(device),
+            self._skeleton(person, portrait, drawn),
+        )
+
+    def _skeleton(self, person: str, portrait: int, drawn: Drawn) -> Skeleton:
+        key = (person, portrait)
+        if key not in self._skeletons:
+            self._skeletons[key] = self.movable.skeleton(drawn.vertices, drawn.shape)
+        self._skeletons.move_to_end(key)
+        while len(self._skeletons) > SKELETONS:
+            self._skeletons.popitem(last=False)
+        return self._skeletons[key]
+
+
+def check_belongs(clouds: Clouds, data: str, people: tuple[str, ...], tokenizer: Tokenizer) -> None:
+    """Whether ``clouds`` are of the training set with the digest ``data``. Raises DataError."""
+    if clouds.data != data or clouds.tokenizer != tokenizer or not set(clouds.people) <= set(people):
+        raise DataError(
+            f"{clouds.root} holds clouds of another training set (digest {clouds.data[:12]}, and this one's is "
+            f"{data[:12]}): name the set that they were generated for, or generate others."
+        )
