@@ -48,9 +48,23 @@ def table(
     published: Annotated[
         str | None, typer.Option(help="A paper's own table, as printed: PAPER:TABLE.", metavar="PAPER:TABLE")
     ] = None,
-    runs_dir: Annotated[Path, typer.Option("--runs", help="Where ids and 'last' are looked up.")] = RUNS,
+    paper: Annotated[
+        str | None, typer.Option(help="A paper whose --table is printed with ours beside it.", metavar="PAPER")
+    ] = None,
+    number: Annotated[
+        str | None, typer.Option("--table", help="Which of its tables: 1, 2, S1.", metavar="TABLE")
+    ] = None,
+    intervals: Annotated[
+        bool, typer.Option("--intervals", help="Bootstrap intervals over identities behind the means.")
+    ] = False,
+    runs_dir: Annotated[
+        Path, typer.Option("--runs", help="Where ids and 'last' are looked up, and runs for --paper.")
+    ] = RUNS,
 ) -> None:
     """Print the table of one or more runs: best in bold, second underlined, every missing value with its reason.
+
+    With --paper and --table: the paper's rows, its numbers and ours in columns of their own, from the runs given or,
+    without any, from the newest runs on OpenHeads that have its methods; and whether its order of rows holds in ours.
 
     \b
     avatarbench table runs/20261121-demo
@@ -58,18 +72,29 @@ def table(
     avatarbench table 20261121-self --metrics lpips-vgg,akd-mediapipe --digits 4 --format csv
     avatarbench table 20261121-self --speed
     avatarbench table --published avatarpointillist:1
+    avatarbench table --paper avatarpointillist --table 2
+    avatarbench table 20261121-self 20261121-cross --paper avatarpointillist --table 1 --intervals --out table1.md
     """
     chosen = output or (SUFFIXES.get(out.suffix, Format.terminal) if out else Format.terminal)
+    wanted = [m.strip() for m in metrics.split(",") if m.strip()] if metrics else []
+    if paper is not None or number is not None:
+        if published or speed:
+            raise UsageError("--paper goes with runs or with nothing: leave out --published and --speed.")
+        folders = [find_run(name, runs_dir) for name in runs or ()]
+        write(_beside(paper, number, folders, runs_dir, chosen, wanted, digits, transpose, intervals), out)
+        return
     if bool(runs) == bool(published):
-        raise UsageError(f"give one or more runs, or --published PAPER:TABLE. Runs are the folders under {runs_dir}.")
+        raise UsageError(
+            "give one or more runs, or --paper PAPER --table TABLE, or --published PAPER:TABLE. "
+            f"Runs are the folders under {runs_dir}."
+        )
     if published:
         write(_published(published, chosen), out)
         return
     from avatarbench.tables.build import load_run
 
     loaded = [load_run(find_run(name, runs_dir)) for name in runs or ()]
-    wanted = [m.strip() for m in metrics.split(",") if m.strip()] if metrics else []
-    write(_speed(loaded, chosen) if speed else _scores(loaded, chosen, wanted, digits, transpose), out)
+    write(_speed(loaded, chosen) if speed else _scores(loaded, chosen, wanted, digits, transpose, intervals), out)
 
 
 def print_tables(folders: Sequence[Path], speed: bool = True) -> None:
@@ -85,11 +110,13 @@ def print_tables(folders: Sequence[Path], speed: bool = True) -> None:
         console.print(terminal.with_notes(speed_table(runs)))
 
 
-def _scores(runs: list[Run], output: Format, metrics: list[str], digits: int | None, transpose: bool) -> Content:
+def _scores(
+    runs: list[Run], output: Format, metrics: list[str], digits: int | None, transpose: bool, intervals: bool
+) -> Content:
     from avatarbench.tables import grid, terminal, tidy
     from avatarbench.tables.build import build
 
-    built = build(runs, metrics, digits)
+    built = build(runs, metrics, digits, intervals)
     if output is Format.csv:
         return tidy.render(built)
     if output is Format.terminal and not transpose:
@@ -110,6 +137,37 @@ def _published(reference: str, output: Format) -> Content:
     return (
         published_csv(reference, values) if output is Format.csv else _grid(published_grid(reference, values), output)
     )
+
+
+def _beside(
+    paper: str | None,
+    number: str | None,
+    folders: list[Path],
+    runs: Path,
+    output: Format,
+    metrics: list[str],
+    digits: int | None,
+    transpose: bool,
+    intervals: bool,
+) -> Content:
+    from avatarbench.tables import paper as papers
+    from avatarbench.tables import paper_csv, terminal
+    from avatarbench.tables.published import load
+
+    if paper is None or number is None:
+        values = load()
+        known = dict.fromkeys((v.paper, v.table) for v in values if paper is None or v.paper == paper)
+        choices = "; ".join(
+            f"--paper {p} --table {t}" for p, t in known or dict.fromkeys((v.paper, v.table) for v in values)
+        )
+        raise UsageError(f"--paper and --table go together. There is: {choices}.")
+    filled = papers.fill(papers.find(paper, number), folders, runs, metrics, digits, intervals)
+    if output is Format.csv:
+        return paper_csv.render(filled)
+    if output is Format.terminal and not transpose:
+        upright, turned = papers.lay_out(filled), papers.lay_out(filled, transpose=True)
+        return lambda console: terminal.fitting(upright, turned, console)
+    return _grid(papers.lay_out(filled, transpose), output)
 
 
 def _grid(grid: Grid, output: Format) -> Content:

@@ -14,7 +14,8 @@ from avatarbench.errors import DataError, UsageError
 from avatarbench.protocol import FRAMES
 from avatarbench.registry import suggest
 from avatarbench.run.record import MethodRecord, MetricRecord, Result, RunRecord, read_samples
-from avatarbench.statistics import Value, eligible, rank, summarise, values_of
+from avatarbench.statistics import Value, common_set, eligible, rank, summarise, values_of
+from avatarbench.tables.bootstrap import totals
 from avatarbench.tables.model import Cell, Group, Row, Table
 
 CONFIGURATION = ("factory", "repository", "commit", "environment")
@@ -23,10 +24,11 @@ CONFIGURATION = ("factory", "repository", "commit", "environment")
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run as read from its folder."""
+    """A finished run as read from its folder. ``sources`` is sample id -> source sequence, the identity."""
 
     record: RunRecord
     values: dict[tuple[str, str], dict[str, Value]]
+    sources: dict[str, str]
 
 
 def load_run(folder: Path) -> Run:
@@ -38,10 +40,14 @@ def load_run(folder: Path) -> Run:
         raise DataError(
             f"run {record.id} in {folder} is {record.status} and has no results: {verb} with: {shlex.join(again)}"
         )
-    return Run(record, values_of(read_samples(folder)))
+    samples = read_samples(folder)
+    sources = dict(zip(samples.column("sample").to_pylist(), samples.column("source").to_pylist(), strict=True))
+    return Run(record, values_of(samples), sources)
 
 
-def build(runs: Sequence[Run], metrics: Sequence[str] = (), digits: int | None = None) -> Table:
+def build(
+    runs: Sequence[Run], metrics: Sequence[str] = (), digits: int | None = None, intervals: bool = False
+) -> Table:
     """The table of one or more runs; ``metrics`` keeps only these ids, in this order.
 
     A method may stand in several runs of one protocol only where they agree on every value (a floor that accompanies
@@ -64,7 +70,7 @@ def build(runs: Sequence[Run], metrics: Sequence[str] = (), digits: int | None =
     groups.sort(key=lambda g: g.protocol.task != "self")
     notes = [f"run {r.record.id}: {note}" for r in runs for note in _notes(r.record)]
     rows = [_row(m, groups) for m in order if any(m in g.methods for g in groups)]
-    return Table(tuple(rows), tuple(groups), digits, tuple(notes))
+    return Table(tuple(rows), tuple(groups), digits, tuple(notes), intervals)
 
 
 def _choose(runs: Sequence[Run], wanted: Sequence[str]) -> list[str]:
@@ -133,8 +139,11 @@ def _group(runs: Sequence[Run], order: Sequence[str], chosen: Sequence[str], dig
     rows = [methods[m] for m in order if m in methods]
     values, sets, came_from = _merge(runs)
     results = {(r.method, r.metric): r for r in summarise(values, rows, columns, protocol.pairs, sets)}
+    sources = {sample: source for run in runs for sample, source in run.sources.items()}
     cells: dict[tuple[str, str], Cell] = {}
     for metric in columns:
+        by_method = {m.id: values.get((m.id, metric.id), {}) for m in rows}
+        common = common_set(by_method, protocol.pairs) or frozenset()
         ranked = _ranked(results, rows, metric)
         marks = rank(ranked, metric.better, metric.digits if digits is None else digits)
         for method in order:
@@ -142,8 +151,12 @@ def _group(runs: Sequence[Run], order: Sequence[str], chosen: Sequence[str], dig
                 result = _absent(method, metric.id, protocol.pairs, "not run")
             else:
                 result = results[method, metric.id]
+            column = by_method.get(method, {})
+            valid = frozenset(s for s, v in column.items() if v.valid)
+            frames = common if eligible(len(valid), protocol.pairs) else valid
             run = came_from.get((method, metric.id))
-            cells[method, metric.id] = Cell(result, marks.get(method), method in ranked, run)
+            spread = totals(column, frames, sources)
+            cells[method, metric.id] = Cell(result, marks.get(method), method in ranked, run, spread)
     ids = tuple(r.record.id for r in runs)
     return Group(protocol, ids, tuple(columns), {m.id: m for m in rows}, cells)
 

@@ -51,16 +51,26 @@ class Grid:
 def row_label(row: Row, table: Table) -> str:
     """The method's name with its flags; its id is added where two methods share a name."""
     shared = sum(r.name == row.name for r in table.rows) > 1
-    flags = (TRACKER_IS_JUDGE if row.tracker_is_judge else "") + (IN_DOMAIN if row.in_domain else "")
-    return (f"{row.name} ({row.id})" if shared else row.name) + (f" {flags}" if flags else "")
+    return (f"{row.name} ({row.id})" if shared else row.name) + flags(row)
 
 
-def entry(cell: Cell, digits: int, bound: bool) -> Entry:
-    """``0.123``, ``0.123 (57/59)`` where frames are missing, ``n/a (weights)`` where there is no value."""
+def flags(row: Row) -> str:
+    """What stands behind a name: a space and one or two daggers, or nothing."""
+    found = (TRACKER_IS_JUDGE if row.tracker_is_judge else "") + (IN_DOMAIN if row.in_domain else "")
+    return f" {found}" if found else ""
+
+
+def entry(cell: Cell, digits: int, bound: bool, intervals: bool = False) -> Entry:
+    """``0.123``, ``0.123 (57/59)`` where frames are missing, ``n/a (weights)`` where there is no value.
+
+    With ``intervals`` ``0.123 [0.110, 0.140]``, where there is one.
+    """
     result = cell.result
     if result.value != result.value:
         return Entry(f"n/a ({short_reason(result.reason)})", italic=bound)
     text = printed(result.value, digits) + (BELOW_COVERAGE if cell.below_coverage else "")
+    if intervals and (known := cell.interval):
+        text += f" [{printed(known.low, digits)}, {printed(known.high, digits)}]"
     if not cell.complete:
         text += f" ({result.n_valid}/{result.n_total})"
     return Entry(text, cell.mark, bound)
@@ -68,14 +78,14 @@ def entry(cell: Cell, digits: int, bound: bool) -> Entry:
 
 def lay_out(table: Table, transpose: bool = False) -> Grid:
     """Methods as rows and metrics as columns, as papers print it; ``transpose`` swaps them, for many metrics."""
-    headings = [Label(heading(m), _group_title(g)) for g in table.groups for m in g.metrics]
+    headings = [Label(heading(m), group_title(g)) for g in table.groups for m in g.metrics]
     labels = [Label(row_label(r, table), italic=r.bound) for r in table.rows]
     columns = [
-        [entry(g.cells[r.id, m.id], table.decimals(m), r.bound) for r in table.rows]
+        [entry(g.cells[r.id, m.id], table.decimals(m), r.bound, table.intervals) for r in table.rows]
         for g in table.groups
         for m in g.metrics
     ]
-    title = "; ".join(dict.fromkeys(_group_title(g) for g in table.groups))
+    title = "; ".join(dict.fromkeys(group_title(g) for g in table.groups))
     notes = footnotes(table)
     if transpose:
         lines = [Line(h, tuple(c)) for h, c in zip(headings, columns, strict=True)]
@@ -85,5 +95,6 @@ def lay_out(table: Table, transpose: bool = False) -> Grid:
     return Grid(title, "Method", tuple(headings), tuple(lines), notes)
 
 
-def _group_title(group: Group) -> str:
+def group_title(group: Group) -> str:
+    """``openheads-self (N = 216)``."""
     return f"{group.protocol.id} (N = {group.protocol.pairs})"

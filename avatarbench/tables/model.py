@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
+from avatarbench.metric import MetricSpec
 from avatarbench.run.record import MethodRecord, MetricRecord, ProtocolRecord, Result
 from avatarbench.statistics import Mark, eligible
+from avatarbench.tables.bootstrap import Interval, Totals, interval
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,12 @@ class Cell:
     mark: Mark | None
     ranked: bool
     run: str | None
+    totals: Totals = field(default_factory=dict, repr=False)
+    """Of the frames behind the value, by identity; empty for a set metric."""
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        return interval(self.totals)
 
     @property
     def complete(self) -> bool:
@@ -62,6 +71,8 @@ class Table:
     digits: int | None = None
     """Decimals for every metric; None takes each metric's own."""
     notes: tuple[str, ...] = ()
+    intervals: bool = False
+    """Whether the cells are printed with theirs."""
 
     def decimals(self, metric: MetricRecord) -> int:
         return metric.digits if self.digits is None else self.digits
@@ -70,7 +81,7 @@ class Table:
 ARROWS = {"lower": "↓", "higher": "↑"}
 
 
-def heading(metric: MetricRecord) -> str:
+def heading(metric: MetricRecord | MetricSpec) -> str:
     """``PSNR ↑ (dB)``."""
     unit = f" ({metric.unit})" if metric.unit else ""
     return f"{metric.name} {ARROWS[metric.better]}{unit}"

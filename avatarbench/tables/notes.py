@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from avatarbench.run.record import MetricRecord
 from avatarbench.statistics import COVERAGE
+from avatarbench.tables.bootstrap import DRAWS, LEVEL
 from avatarbench.tables.model import Group, Table
 
 SHORT = 32
@@ -23,7 +24,7 @@ def short_reason(reason: str | None) -> str:
 
 def footnotes(table: Table) -> tuple[str, ...]:
     """The notes of ``table``, each a sentence, in a fixed order."""
-    notes = [*_provenance(table), *_ranking(table), *_rows(table)]
+    notes = [*_provenance(table), *_ranking(table), *_rows(table), *_intervals(table)]
     for group in table.groups:
         notes += _coverage(group)
         notes += _set_sizes(group)
@@ -62,6 +63,21 @@ def _rows(table: Table) -> Iterator[str]:
             yield f"‡ {row.name} was trained on the family of the data of {', '.join(row.in_domain)}."
     if any(c.below_coverage for g in table.groups for c in g.cells.values()):
         yield f"§ Valid on less than {COVERAGE:.0%} of the frames: shown on its own frames, not ranked."
+
+
+def _intervals(table: Table) -> Iterator[str]:
+    if not table.intervals:
+        return
+    known = {(g.protocol.id, c.interval.identities) for g in table.groups for c in g.cells.values() if c.interval}
+    for protocol, identities in sorted(known):
+        yield (
+            f"{protocol}: [low, high] is a {LEVEL:.0%} bootstrap interval over {identities} identities, "
+            f"{DRAWS:,} draws."
+        )
+    if without := list(dict.fromkeys(m.name for g in table.groups for m in g.metrics if m.kind == "set")):
+        yield f"No interval for {', '.join(without)}: a set has one value."
+    if not known:
+        yield "No interval for the rest: that takes two identities."
 
 
 def _coverage(group: Group) -> Iterator[str]:

@@ -121,10 +121,17 @@ def published_grid(reference: str, values: Sequence[PublishedValue]) -> Grid:
     notes = [
         "As printed in the paper, not measured here. Another table's metric of the same name may be defined otherwise."
     ]
-    for metric in dict.fromkeys(v.metric for v in rows):
-        definitions = dict.fromkeys((v.definition, v.dataset) for v in rows if v.metric == metric)
-        if len({d for d, _ in definitions}) == 1:
-            notes.append(f"{metric}: {next(iter(definitions))[0]}.")
-        else:
-            notes += [f"{metric}, {dataset}: {definition}." for definition, dataset in definitions]
+    notes += definitions(rows)
     return Grid(f"{reference}, as published", "Method", tuple(labels), tuple(lines), tuple(notes))
+
+
+def definitions(rows: Sequence[PublishedValue]) -> list[str]:
+    """What the paper says of each of its metrics, by data set where that differs."""
+    notes = []
+    for metric in dict.fromkeys(v.metric for v in rows):
+        of = dict.fromkeys((v.definition, v.dataset) for v in rows if v.metric == metric)
+        if len({d for d, _ in of}) == 1:
+            notes.append(f"{metric}: {next(iter(of))[0]}.")
+        else:
+            notes += [f"{metric}, {dataset}: {definition}." for definition, dataset in of]
+    return notes

@@ -19,9 +19,13 @@ STYLES = {"best": "bold green", "second": "underline"}
 
 def renderable(table: Table, console: Console) -> RenderableType:
     """Methods as rows where that fits the console and :data:`WIDEST`, else metrics as rows, which is narrow."""
-    wide = lay_out(table)
+    return fitting(lay_out(table), lay_out(table, transpose=True), console)
+
+
+def fitting(wide: Grid, turned: Grid, console: Console) -> RenderableType:
+    """``wide`` where it fits the console and :data:`WIDEST`, else ``turned``; with its notes."""
     width = Measurement.get(console, console.options.update(max_width=10_000), draw(wide)).maximum
-    return with_notes(wide if width <= min(console.width, WIDEST) else lay_out(table, transpose=True))
+    return with_notes(wide if width <= min(console.width, WIDEST) else turned)
 
 
 def with_notes(grid: Grid) -> RenderableType:

@@ -22,6 +22,9 @@ FIELDS = (
     "unit",
     "value",
     "own",
+    "low",
+    "high",
+    "identities",
     "n_valid",
     "n_total",
     "n_common",
@@ -43,7 +46,7 @@ def render(table: Table) -> str:
             method = group.methods.get(row.id)
             for metric in group.metrics:
                 cell = group.cells[row.id, metric.id]
-                result = cell.result
+                result, known = cell.result, cell.interval
                 writer.writerow(
                     {
                         "protocol": group.protocol.id,
@@ -60,6 +63,9 @@ def render(table: Table) -> str:
                         "unit": metric.unit,
                         "value": repr(result.value),
                         "own": repr(result.own),
+                        "low": repr(known.low) if known else "",
+                        "high": repr(known.high) if known else "",
+                        "identities": known.identities if known else "",
                         "n_valid": result.n_valid,
                         "n_total": result.n_total,
                         "n_common": result.n_common,

@@ -64,6 +64,25 @@ def test_a_paper_table_is_printed_as_published(cli: Cli) -> None:
     assert "pointillist & 0.15 & 95.18" in result.stdout
 
 
+def test_a_paper_table_is_filled_from_the_newest_runs_or_from_those_named(cli: Cli, tmp_path: Path) -> None:
+    metrics = [metric("lpips-vgg", name="LPIPS-V"), metric("akd-mediapipe", name="AKD")]
+    values = {(m, k.id): [float(n)] * 4 for n, m in enumerate(("a", "pointillist")) for k in metrics}
+    protocol = {"id": "openheads-self"}
+    write_run(
+        tmp_path / "runs" / "one", [method("a"), method("pointillist")], metrics, values, pairs=4, protocol=protocol
+    )
+    paper = ("--paper", "avatarpointillist", "--table", "2")
+    found = cli("table", *paper, "-f", "csv")
+    assert cli("table", "one", *paper, "-f", "csv").stdout == found.stdout
+    rows = [r for r in csv.DictReader(found.stdout.splitlines()) if r["method"] == "pointillist"]
+    assert {(r["metric"], r["value"]) for r in rows if r["beside"] == "LPIPS"} == {
+        ("LPIPS", "0.15"),
+        ("lpips-vgg", "1.0"),
+        ("lpips-alex", "nan"),
+    }
+    assert "ours: openheads-self (N = 4)" in cli("table", *paper).stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -74,6 +93,12 @@ def test_a_paper_table_is_printed_as_published(cli: Cli) -> None:
         (("first", "--out", "no/such/folder/t.md"), 1, "cannot write no/such/folder/t.md"),
         (("--published", "nobody:1"), 2, "no published table 'nobody:1'"),
         (("first", "--format", "docx"), 2, "docx"),
+        (("--paper", "avatarpontillist", "--table", "2"), 2, "did you mean 'avatarpointillist'?"),
+        (("--paper", "avatarpointillist", "--table", "9"), 2, "Known: 1, 2, S1."),
+        (("--paper", "avatarpointillist"), 2, "--paper avatarpointillist --table S1"),
+        (("--table", "2"), 2, "--paper avatarpointillist --table 2"),
+        (("--paper", "avatarpointillist", "--table", "2", "--speed"), 2, "leave out --published and --speed"),
+        (("first", "--paper", "avatarpointillist", "--table", "2"), 2, "run first has none of the methods"),
     ],
     ids=str,
 )

@@ -62,17 +62,21 @@ def write_run(
     pairs: int,
     sets: Mapping[tuple[str, str], tuple[float, int]] | None = None,
     protocol: Mapping[str, Any] | None = None,
+    people: int = 1,
     **changes: Any,
 ) -> Path:
-    """A run folder whose id is the folder's name, aggregated as a run does it. ``sets``: (value, n) of set metrics."""
+    """A run folder whose id is the folder's name, aggregated as a run does it. ``sets``: (value, n) of set metrics.
+
+    Frame ``i`` is of person ``i % people``.
+    """
     fields: dict[str, Any] = {"id": "clip-self", "version": 1, "name": "p", "task": "self", "manifest": "ab" * 32}
     record = ProtocolRecord(**fields | {"size": 256, "spec": {}, "pairs": pairs} | dict(protocol or {}))
     rows = [
         {
             "protocol": record.id,
             "method": method_id,
-            "sample": f"face/clip/{frame:06d}",
-            "source": "face",
+            "sample": f"{_person(frame, people)}/clip/{frame:06d}",
+            "source": _person(frame, people),
             "driver": "clip",
             "frame": frame,
             "metric": metric_id,
@@ -101,3 +105,7 @@ def write_run(
     RunRecord(**common | changes).save(folder)
     write_samples(rows, folder)
     return folder
+
+
+def _person(frame: int, people: int) -> str:
+    return "face" if people == 1 else f"face{frame % people}"
