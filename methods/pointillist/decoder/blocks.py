@@ -9,10 +9,18 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import rms_norm, scaled_dot_product_attention
 
 EPSILON = 1e-6
 """Of the norms, as in SD3."""
+
+
+class HeadNorm(nn.RMSNorm):
+    """Of queries and keys. Its weights follow the input's type, of which torch's fused kernel and the attention after
+    it make a condition, and autocast nothing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
 class Stream(nn.Module):
@@ -25,9 +33,9 @@ class Stream(nn.Module):
         self.parts = 2 if closing else 3  # keys and values, and queries last
         self.norm = nn.LayerNorm(width, eps=EPSILON)
         self.project = nn.Linear(width, self.parts * width)
-        self.norm_key = nn.RMSNorm(width // heads, eps=EPSILON)
+        self.norm_key = HeadNorm(width // heads, eps=EPSILON)
         if not closing:
-            self.norm_query = nn.RMSNorm(width // heads, eps=EPSILON)
+            self.norm_query = HeadNorm(width // heads, eps=EPSILON)
             self.out = nn.Linear(width, width)
             self.feed = nn.Sequential(
                 nn.LayerNorm(width, eps=EPSILON),

@@ -61,8 +61,8 @@ class Decoder(nn.Module):
         Padding has no part in the others' attributes, whatever stands there; what it is given means nothing. Points
         have no order. Raises DataError for states that are missing or of another size.
         """
-        x = self.embedded(points, states, mask)
-        pictured = self.image(image.to(x.dtype))
+        x = self.embedded(points, states, mask).float()  # what blocks add up stays whole where they run in bf16
+        pictured = self.image(image.float()).float()
         seen = None
         if mask is not None:
             seen = torch.cat([mask, mask.new_ones(pictured.shape[:2])], 1)[:, None, None, :]
