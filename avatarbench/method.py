@@ -38,7 +38,8 @@ class MethodSpec:
     ``factory`` is ``"package.module:Class"``; the class is called with the method's options as keywords and returns a
     :class:`Method`. A protocol that lacks one of ``needs`` cannot be run; ``wants`` are filled in where the protocol
     provides them and the run's data has them. Only a ``bound`` may need ``target`` or ``views``: AvatarbenchError
-    otherwise. ``tracker`` names the detector that drives it, so that a table can say when the judge is the same.
+    otherwise. ``ships``: files of the installation, ``package:path``, that it reads unless its options name
+    others. ``tracker`` names the detector that drives it, so that a table can say when the judge is the same.
     """
 
     id: str
@@ -53,6 +54,7 @@ class MethodSpec:
     commit: str = ""
     environment: str = "inprocess"
     assets: tuple[str, ...] = ()
+    ships: tuple[str, ...] = ()
     needs: tuple[Need, ...] = ("image",)
     wants: tuple[Want, ...] = ()
     tracker: str | None = None
@@ -188,6 +190,8 @@ class Avatar(Protocol):
 class Method(Protocol):
     """A head-avatar method. Constructed once a run, from ``MethodSpec.factory``.
 
+    It may have a class method ``obstacles(**options) -> Sequence[str]``, asked before any work with the run's options:
+    why it could not be set up, a line each; nothing where it can.
     One that needs ``views`` may also have a static ``lacking(people: Sequence[Views]) -> Sequence[str]``, asked before
     any work: why :meth:`build` could not work from their views, a line each; nothing where it can.
     """

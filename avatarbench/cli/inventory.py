@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from avatarbench import registry
@@ -62,7 +63,16 @@ def _missing_of_method(spec: MethodSpec) -> list[str]:
     lacks = ["public code"] if spec.status == "unavailable" else []
     if spec.environment != "inprocess":
         lacks.append(f"environment {spec.environment}")
-    return lacks
+    return [*lacks, *(file.rpartition("/")[2] for file in spec.ships if not _is_there(file))]
+
+
+def _is_there(file: str) -> bool:
+    """Whether a file ``package:path`` lies in this installation."""
+    package, _, path = file.partition(":")
+    try:
+        return files(package).joinpath(path).is_file()
+    except ModuleNotFoundError:
+        return False
 
 
 def _missing_of_protocol(spec: ProtocolSpec) -> list[str]:

@@ -198,8 +198,22 @@ def _check_method(found: Preflight, method: MethodSpec, options: dict[str, objec
             inspect.signature(registry.load(method.factory)).bind(**options)
         except TypeError as error:
             found.fatal.append(f"method '{method.id}' does not take these options: {error}")
+            return
         except AvatarbenchError as error:
             found.fatal.append(str(error))
+            return
+    if method.id not in found.without_methods and (obstacles := _obstacles(method, options)):
+        found.optional.append(f"method '{method.id}' cannot be set up: {'; '.join(obstacles)}")
+        found.without_methods[method.id] = "setup"
+
+
+def _obstacles(method: MethodSpec, options: dict[str, object]) -> list[str]:
+    """What a method that can be asked says of itself. One that cannot be imported fails as it is set up, by itself."""
+    try:
+        ask = getattr(registry.load(method.factory), "obstacles", None)
+    except AvatarbenchError:
+        return []
+    return list(ask(**options)) if ask else []
 
 
 def _sees_cuda() -> bool:
