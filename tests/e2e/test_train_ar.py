@@ -138,7 +138,7 @@ config = tiny_config(steps=3, batch=3, rate=1e-4, smooth=1.0, evaluate_every=3, 
 
 def trained(name):
     judge = Evaluation(Others(7, 8, 9), TinySet(), config, TinyEncoder(), 0)
-    train(TinySet(), out / name, config, TinyEncoder(), make_accelerator(config), judge)
+    train(TinySet(), out / name, config, TinyEncoder(), make_accelerator(config.train.precision), judge)
 
 children = []
 for rank in range(2):  # forked, so that torch is imported once

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from avatarbench.methods.pointillist.training.run import Interrupt, Watched
+    from avatarbench.methods.pointillist.training.loop import Interrupt, Watched
 
 
 def ar(
@@ -40,13 +40,14 @@ def ar(
     from avatarbench.methods.pointillist.images import load_encoder
     from avatarbench.methods.pointillist.presets import load_preset
     from avatarbench.methods.pointillist.training.evaluation import Evaluation
-    from avatarbench.methods.pointillist.training.run import Interrupt, Stop, make_accelerator, train
+    from avatarbench.methods.pointillist.training.loop import Interrupt, Stop, make_accelerator
+    from avatarbench.methods.pointillist.training.run import train
     from avatarbench.methods.pointillist.training_set import TrainingSet
     from avatarbench.run.progress import console
 
     config = load_preset(preset, overrides or [])
     interrupt = Interrupt()
-    accelerator = make_accelerator(config)
+    accelerator = make_accelerator(config.train.precision)
     subjects = TrainingSet(data)
     encoder = load_encoder(config.image, accelerator.device)
     judge = None if held_out is None else Evaluation(TrainingSet(held_out), subjects, config, encoder, generate)

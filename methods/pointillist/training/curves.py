@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,16 +16,19 @@ LOG, PLOT, EVENTS = "log.jsonl", "curves.png", "tensorboard"
 
 class Curves:
     """Of a run in ``folder`` that goes on after step ``done``: what was written of later steps, by a run that was
-    killed, is taken back. A context manager."""
+    killed, is taken back. ``draw``: makes the picture of the log's lines; stage one's where None. A context
+    manager."""
 
-    def __init__(self, folder: Path, done: int) -> None:
+    def __init__(
+        self, folder: Path, done: int, draw: Callable[[list[dict[str, Any]], Path], None] | None = None
+    ) -> None:
         self._log_path = folder / LOG
         lines = kept(read_log(self._log_path), done)
         with writing(self._log_path) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         self._last = lines[-1] if lines else None
         self._log = self._log_path.open("a", encoding="utf-8")
-        self._folder = folder
+        self._folder, self._draw = folder, draw
         from torch.utils.tensorboard import SummaryWriter
 
         self._board = SummaryWriter(str(folder / EVENTS), purge_step=done + 1)
@@ -72,7 +76,7 @@ class Curves:
     def draw(self) -> None:
         """The plot of what was written; it takes a second."""
         self.flush()
-        plot(read_log(self._log_path), self._folder / PLOT)
+        (self._draw or plot)(read_log(self._log_path), self._folder / PLOT)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -111,7 +115,7 @@ def plot(lines: list[dict[str, Any]], path: Path) -> None:
         known = [(line["step"], line["entropy"][kind]) for line in steps if kind in line["entropy"]]
         if not known:
             continue
-        (drawn,) = left.plot(*_smoothed(known), label=kind, linewidth=1)
+        (drawn,) = left.plot(*smoothed(known), label=kind, linewidth=1)
         shown = [
             (line["step"], line["held_out"]["entropy"][kind]) for line in held if kind in line["held_out"]["entropy"]
         ]
@@ -131,7 +135,8 @@ def plot(lines: list[dict[str, Any]], path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=120)
 
 
-def _smoothed(points: list[tuple[int, float]]) -> tuple[list[int], list[float]]:
+def smoothed(points: list[tuple[int, float]]) -> tuple[list[int], list[float]]:
+    """Means over a fiftieth of the steps, with the last step of each."""
     width = max(1, len(points) // 50)
     parts = [points[i : i + width] for i in range(0, len(points), width)]
     return [part[-1][0] for part in parts], [sum(value for _, value in part) / len(part) for part in parts]

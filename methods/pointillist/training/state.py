@@ -7,14 +7,14 @@ import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from torch.optim import Optimizer
 
 from avatarbench.errors import DataError
 from avatarbench.files import writing
-from avatarbench.methods.pointillist.config import Config
-from avatarbench.methods.pointillist.training.trainer import Trainer
+from avatarbench.methods.pointillist.training.ema import Ema
 
 FORMAT = 1
 """Raised when training can no longer go on from what an earlier version wrote."""
@@ -26,7 +26,17 @@ PROCESSES = "number of processes"
 """In an origin, where weights depend on it."""
 
 
-def write_state(path: Path, trainer: Trainer, origin: Mapping[str, str], seconds: float) -> None:
+class Resumable(Protocol):
+    """A trainer of either stage. ``config``: has a section ``train``; ``done``: steps made."""
+
+    config: Any
+    model: Any
+    ema: Ema
+    optimiser: Optimizer
+    done: int
+
+
+def write_state(path: Path, trainer: Resumable, origin: Mapping[str, str], seconds: float) -> None:
     """``origin``: what the weights depend on beside the configuration, by name. Raises OSError."""
     content = io.BytesIO()  # torch's own file writer hides a full disk behind a RuntimeError
     state = {
@@ -44,7 +54,7 @@ def write_state(path: Path, trainer: Trainer, origin: Mapping[str, str], seconds
         temporary.write_bytes(content.getbuffer())
 
 
-def read_state(path: Path, trainer: Trainer, origin: Mapping[str, str]) -> float:
+def read_state(path: Path, trainer: Resumable, origin: Mapping[str, str]) -> float:
     """Take up what was written, and return the seconds trained until then.
 
     Raises DataError for a file that is damaged or of something else, and for training on other data or with another
@@ -91,7 +101,7 @@ def _opened(path: Path) -> dict[str, Any]:
     return state
 
 
-def _check_same(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any], config: Config) -> None:
+def _check_same(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any], config: Any) -> None:
     free = (*FREE, "train.steps") if config.train.decay == "none" else FREE
     lines = [
         f"{key} is {theirs.get(key, 'missing')!r} there and {ours.get(key, 'missing')!r} here"
