@@ -8,7 +8,22 @@ import sys
 import typer
 
 import avatarbench
-from avatarbench.cli import animate, assets, calibrate, data, fit, generate, run, score, show, table, track, train, view
+from avatarbench.cli import (
+    animate,
+    assets,
+    build,
+    calibrate,
+    data,
+    fit,
+    generate,
+    run,
+    score,
+    show,
+    table,
+    track,
+    train,
+    view,
+)
 from avatarbench.cli import list as list_
 from avatarbench.cli.doctor import doctor
 from avatarbench.errors import AvatarbenchError
@@ -32,6 +47,7 @@ app.command("show")(show.show)
 app.command("track")(track.track)
 app.command("fit")(fit.fit)
 app.command("generate")(generate.generate)
+app.command("build")(build.build)
 app.command("animate")(animate.animate)
 app.command("view")(view.view)
 app.command("calibrate")(calibrate.calibrate)
