@@ -18,6 +18,14 @@ SPEC = TrainerSpec(
             "Generate the clouds that stage two is trained on, with stage one frozen.",
             "avatarbench.methods.pointillist.decoder.clouds_cli:clouds",
         ),
+        "decoder": Stage(
+            "Train stage two, the Gaussian decoder, on these clouds and the people's pictures.",
+            "avatarbench.methods.pointillist.decoder.cli:decoder",
+        ),
+        "export": Stage(
+            "Store trained weights at half precision, as they ship.",
+            "avatarbench.methods.pointillist.export_cli:export",
+        ),
         "evaluate": Stage(
             "Judge a checkpoint of stage one on people it has not seen.",
             "avatarbench.methods.pointillist.evaluate_cli:evaluate",

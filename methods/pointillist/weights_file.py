@@ -93,6 +93,15 @@ def read(path: Path, kind: Kind) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise DataError(f"{path} cannot be read as a checkpoint: {one_line(error)}. {AGAIN}") from error
 
 
+def is_kind(path: Path, kind: Kind) -> bool:
+    """Whether a file is a safetensors file of that kind; what cannot be read is of none."""
+    try:
+        with safe_open(path, "pt") as file:
+            return kind.key in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
 def check(path: Path, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], fingerprint: str) -> None:
     """Raises DataError where ``found`` are not the model's tensors, by name, shape and type, ``wanted`` being those of
     a model that holds no values, or not the ones that the fingerprint was taken of."""
