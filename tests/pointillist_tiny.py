@@ -112,7 +112,9 @@ def write_set(root: Path, tiny: TinySet) -> Path:
         cloud, portraits = tiny.cloud(person), tiny.portraits(person)
         rest = {"positions": cloud.positions, "bindings": cloud.bindings, "rest": tiny.rest(person)}
         write_tensors(root / person / CLOUD, rest)
-        write_tensors(root / person / TRACKING, {"vertices": torch.stack([one.vertices for one in portraits])})
+        tracked = {"vertices": torch.stack([one.vertices for one in portraits])}
+        tracked["shape"] = torch.arange(float(len(portraits)))[:, None]
+        write_tensors(root / person / TRACKING, tracked)
         names = [f"portrait-{n:02d}.png" for n in range(len(portraits))]
         for name, portrait in zip(names, portraits, strict=True):
             write_png(root / person / name, portrait.image.repeat(4, 0).repeat(4, 1))

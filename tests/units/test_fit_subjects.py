@@ -175,6 +175,9 @@ def test_an_exports_views_cameras_and_meshes_are_what_was_tracked(tmp_path: Path
     offsets = torch.nn.functional.pad(p["static_offset"][0], (0, 0, 0, 120))
     posed = flame.rig(p["shape"][None], p["expr"], rotation_matrix(turns), p["translation"], offsets)
     torch.testing.assert_close(subject.vertices(4), posed.vertices[0])
+    motion = subject.motion(4)
+    for found, wanted in zip(motion, (p["expr"][0], turns[0], p["translation"][0]), strict=True):
+        assert torch.equal(found, wanted)
     assert subject.refinements() == []
     assert subject.rest().shape == (VERTICES + 120, 3)
 

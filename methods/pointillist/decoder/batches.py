@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import OrderedDict
 from typing import NamedTuple, Protocol
 
@@ -10,20 +9,17 @@ import torch
 from torch import Tensor
 
 from avatarbench.errors import DataError
-from avatarbench.methods.pointillist.decoder.clouds import Clouds, Drawn
+from avatarbench.methods.pointillist.decoder.clouds import Drawn
 from avatarbench.methods.pointillist.decoder.config import DecoderConfig
 from avatarbench.methods.pointillist.decoder.frames import Frame, Frames
 from avatarbench.methods.pointillist.decoder.gaussians import inputs_of, rig_points
 from avatarbench.methods.pointillist.decoder.motion import Movable, Skeleton
 from avatarbench.methods.pointillist.tokenizer import Points, Tokenizer
 from avatarbench.methods.pointillist.training.seeds import generator_at
+from avatarbench.methods.pointillist.training.windows import Order
 
 SKELETONS = 256
 """That are kept, those used last."""
-
-
-class LeftOutWarning(UserWarning):
-    """Clouds that are not learnt from."""
 
 
 class Generated(Protocol):
@@ -68,28 +64,12 @@ class Item(NamedTuple):
     frames: list[Frame]
 
 
-class Order:
-    """Who is the n-th to be learnt from: everybody once an epoch, each epoch in an order of its own."""
-
-    def __init__(self, count: int, seed: int) -> None:
-        self.count, self.seed = count, seed
-        self._epoch, self._drawn = -1, list[int]()
-
-    def __getitem__(self, n: int) -> int:
-        """``n`` runs on over all epochs."""
-        epoch, place = divmod(n, self.count)
-        if epoch != self._epoch:
-            generator = generator_at(self.seed, "people", epoch)
-            self._drawn, self._epoch = torch.randperm(self.count, generator=generator).tolist(), epoch
-        return self._drawn[place]
-
-
 class Batches:
     """The subjects of every step, in the order of ``config.train.seed``.
 
     Every draw is made from (seed, number of the item), so a step's are the same however many processes share them and
-    wherever a run was interrupted. Warns (:class:`LeftOutWarning`) of clouds without an end of their own, which are
-    left out. Raises DataError where nothing is left.
+    wherever a run was interrupted. Clouds without an end of their own are left out, of which ``notes`` tell. Raises
+    DataError where nothing is left.
     """
 
     def __init__(
@@ -97,18 +77,10 @@ class Batches:
     ) -> None:
         self.clouds, self.frames, self.movable, self.config, self.device = clouds, frames, movable, config, device
         self.people = [person for person in clouds.people if clouds.portraits[person]]
-        left = sum(len(reasons) for reasons in clouds.left.values())
-        if left:
-            alone = [person for person in clouds.people if not clouds.portraits[person]]
-            nobody = f", so that nothing is learnt of {', '.join(alone)}" if alone else ""
-            warnings.warn(
-                f"{left} clouds did not come to an end of their own and are not learnt from{nobody}.",
-                LeftOutWarning,
-                stacklevel=2,
-            )
+        self.notes = _left_out(clouds)
         if not self.people:
             raise DataError("no cloud came to an end of its own, so there is nothing to learn: train stage one longer.")
-        self._order = Order(len(self.people), config.train.seed)
+        self._order = Order([1] * len(self.people), config.train.seed)
         self._skeletons: OrderedDict[tuple[str, int], Skeleton] = OrderedDict()
 
     def items(self, step: int, process: int = 0, processes: int = 1) -> list[Item]:
@@ -118,7 +90,7 @@ class Batches:
 
     def _item(self, n: int) -> Item:
         generator = generator_at(self.config.train.seed, "item", n)
-        person = self.people[self._order[n]]
+        person = self.people[self._order[n][0]]
         portraits = self.clouds.portraits[person]
         portrait = portraits[int(torch.randint(len(portraits), (), generator=generator))]
         count, views = self.frames.count(person), self.config.train.views
@@ -151,10 +123,11 @@ class Batches:
         return self._skeletons[key]
 
 
-def check_belongs(clouds: Clouds, data: str, people: tuple[str, ...], tokenizer: Tokenizer) -> None:
-    """Whether ``clouds`` are of the training set with the digest ``data``. Raises DataError."""
-    if clouds.data != data or clouds.tokenizer != tokenizer or not set(clouds.people) <= set(people):
-        raise DataError(
-            f"{clouds.root} holds clouds of another training set (digest {clouds.data[:12]}, and this one's is "
-            f"{data[:12]}): name the set that they were generated for, or generate others."
-        )
+def _left_out(clouds: Generated) -> list[str]:
+    left = sum(len(reasons) for reasons in clouds.left.values())
+    if not left:
+        return []
+    whole = left + sum(len(numbers) for numbers in clouds.portraits.values())
+    nobody = [person for person in clouds.people if not clouds.portraits[person]]
+    lost = f", so that nothing is learnt of {', '.join(nobody)}" if nobody else ""
+    return [f"{left} of {whole} clouds did not come to an end of their own and are not learnt from{lost}"]

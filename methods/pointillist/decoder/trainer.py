@@ -61,6 +61,8 @@ class Objective(nn.Module):
 
     def _terms(self, item: Item) -> Terms:
         attributes = decoded(self.model, item.subject)
+        if not all(bool(torch.isfinite(part).all()) for part in attributes):  # which no renderer takes
+            return Terms(*[attributes.offsets.new_full((), math.nan)] * len(Terms._fields))
         with torch.autocast(attributes.offsets.device.type, enabled=False):
             cloud = cloud_of(item.subject.points, attributes)
             posed = item.subject.skeleton.posed(cloud, [frame.pose for frame in item.frames])
@@ -123,11 +125,12 @@ class Trainer:
         points = sum(len(item.subject.points.bindings) for item in items)
         told = found.terms.new_tensor([float(points), float(interrupted())])
         whole = accelerator.reduce(torch.cat([found.loss.detach()[None], found.terms.detach(), told]).double(), "sum")
-        # Data parallelism averages gradients over processes; the loss is a mean over the subjects of all of them.
-        accelerator.backward(found.loss * (processes / train.batch))
-        gradient = float(accelerator.clip_grad_norm_(self.model.parameters(), train.clip))
-        loss = float(whole[0]) / train.batch
-        if not (math.isfinite(loss) and math.isfinite(gradient)):
+        loss, gradient = float(whole[0]) / train.batch, math.nan
+        if math.isfinite(loss):
+            # Data parallelism averages gradients over processes; the loss is a mean over the subjects of all of them.
+            accelerator.backward(found.loss * (processes / train.batch))
+            gradient = float(accelerator.clip_grad_norm_(self.model.parameters(), train.clip))
+        if not math.isfinite(gradient):
             raise Diverged(
                 f"step {step + 1}: the loss is {loss} and its gradient's norm {gradient}, so training stopped before "
                 "the weights were touched. Train anew with a lower train.rate or a longer train.warmup."
