@@ -32,7 +32,7 @@ class Limits(Section):
 
 
 class LossWeights(Section):
-    """Eq. 6. ``offset``: of the mean squared length, metres squared."""
+    """Eq. 6. ``offset``: of the mean squared length, in units of ``limits.offset``."""
 
     l1: float = Field(1.0, ge=0)
     ssim: float = Field(0.5, ge=0)
