@@ -114,8 +114,9 @@ def _rotations(arrays: Mapping[str, NDArray[Any]], count: int, path: Path) -> Ro
 
 def _columns(rows: Rows, columns: Mapping[str, int], head: GaussianHead, path: Path) -> Rows:
     """(T, E) in the order of the rig's actions; what is optional and not there is zero where the others are there."""
-    wanted = [name.lower() for name in head.rig.expression_names]
-    lacking = [name for name in wanted if name not in columns and name not in OPTIONAL]
+    names = head.rig.expression_names
+    wanted = [name.lower() for name in names]
+    lacking = [name for name in names if name.lower() not in columns and name.lower() not in OPTIONAL]
     if lacking:
         shown = ", ".join(lacking[:4]) + (", ..." if len(lacking) > 4 else "")
         raise DataError(

@@ -75,7 +75,7 @@ def build(
         for number, (path, out) in enumerate(zip(portraits, outs, strict=True)):
             watch(number)
             try:
-                portrait, notes = _portrait(path, size, mask, landmarker)
+                portrait, notes = portrait_of(path, size, mask, landmarker)
                 made.append(_built(method, portrait, path, out, notes))
             except OSError:
                 raise
@@ -100,7 +100,9 @@ def _built(method: Method, portrait: Portrait, path: Path, out: Path, notes: tup
     return Built(path, out, info, seconds, notes)
 
 
-def _portrait(path: Path, size: int, mask: Path | None, landmarker: FaceLandmarker) -> tuple[Portrait, tuple[str, ...]]:
+def portrait_of(
+    path: Path, size: int, mask: Path | None, landmarker: FaceLandmarker
+) -> tuple[Portrait, tuple[str, ...]]:
     """Raises DataError for a picture that cannot be read or shows no face."""
     image, converted = read_image(path)
     notes = list(converted)

@@ -68,8 +68,9 @@ class Pointillist:
         device: str = "auto",
     ) -> None:
         self.seed, self.device = seed, device_of(device)
-        stage_one, stage_two = _path(checkpoint) or shipped(), _path(decoder) or shipped_decoder(self.shipped)
+        stage_one = _path(checkpoint) or shipped()
         self.loaded = load_checkpoint(stage_one, self.device)
+        stage_two = _path(decoder) or shipped_decoder(self.shipped)
         self.decoder = load_decoder(stage_two, self.device)
         check_pair(self.decoder, self.loaded)
         if self.decoder.config.variant != self.variant:
@@ -100,15 +101,15 @@ class Pointillist:
         that is too small."""
         begun = time.perf_counter()
         face = driving.checked(portrait.face, "portrait")
-        fit = _tracked(portrait, face)
+        fit = tracked(portrait, face)
         condition = self.condition(portrait, face, fit)
-        tracked = time.perf_counter()
+        prepared = time.perf_counter()
         points, states = self.points(condition)
         generated = time.perf_counter()
         head = self.decoded(points, states, condition, fit)
         seconds = {
-            "tracking": tracked - begun,
-            "generation": generated - tracked,
+            "tracking": prepared - begun,
+            "generation": generated - prepared,
             "decoding": time.perf_counter() - generated,
         }
         return PointAvatar(head, _placed(fit, face, portrait), seconds)
@@ -171,7 +172,7 @@ def _path(given: str | Path | None) -> Path | None:
     return None if given is None else Path(given).expanduser()
 
 
-def _tracked(portrait: Portrait, face: FaceTrack) -> AnnyFit:
+def tracked(portrait: Portrait, face: FaceTrack) -> AnnyFit:
     """The head under the portrait's face, as if its camera were not known: it was not for any portrait that the weights
     have learnt from."""
     height, width = portrait.image.shape[:2]
