@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.started import Call, Server
+
 # Two workers share two cores; torch's threads of both would wait for each other. Set before anything imports torch.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 Done = subprocess.CompletedProcess[str]
 Cli = Callable[..., Done]
+Started = Callable[..., Call]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,12 +39,33 @@ def call(
     )
 
 
+@pytest.fixture(scope="session")
+def _server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def cli(tmp_path: Path) -> Cli:
-    """The command line as a user runs it, in an empty folder: ``cli("run", "-m", ...)``."""
+def started(tmp_path: Path, _server: Server) -> Iterator[Started]:
+    """The command line as a user runs it, in an empty folder and a process of its own, while it runs."""
+
+    def start(*arguments: str | Path, env: dict[str, str] | None = None, cwd: Path = tmp_path) -> Call:
+        return _server.start([*map(str, arguments)], cwd, {**os.environ, "COLUMNS": "250", **(env or {})})
+
+    yield start
+    _server.end_call()
+
+
+@pytest.fixture
+def cli(started: Started) -> Cli:
+    """The same until it has ended: ``cli("run", "-m", ...)``."""
 
     def run(*arguments: str | Path, env: dict[str, str] | None = None, timeout: float = 300) -> Done:
-        return call([sys.executable, "-m", "avatarbench", *map(str, arguments)], tmp_path, env, timeout)
+        call = started(*arguments, env=env)
+        stdout, stderr = call.communicate(timeout)
+        assert call.returncode is not None
+        return Done(call.arguments, call.returncode, stdout, stderr)
 
     return run
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -27,7 +26,8 @@ from avatarbench.fitting.config import load_preset
 from avatarbench.fitting.run import fit_person
 from avatarbench.gaussians.files import read_npz, read_ply
 from avatarbench.gaussians.head import load_head
-from tests.conftest import ROOT, Cli
+from tests.conftest import ROOT, Cli, Started
+from tests.started import Call
 
 Here = Callable[..., tuple[int, str]]
 SMALL = ("size=32", "faces=100", "points=120", "frames=3", "cameras=2", "checkpoint_every=5")
@@ -105,16 +105,12 @@ def test_a_fit_leaves_a_head_its_cloud_its_scores_and_pictures(here: Here, data:
     assert {p: p.read_bytes() for p in out.iterdir()} == before
 
 
-def test_a_fit_that_was_stopped_ends_with_the_same_bytes(cli: Cli, data: Path, tmp_path: Path) -> None:
+def test_a_fit_that_was_stopped_ends_with_the_same_bytes(
+    cli: Cli, started: Started, data: Path, tmp_path: Path
+) -> None:
     settings = (*SMALL, "steps=80", "checkpoint_every=10")
     command = ("fit", str(data), "--subject", "501", "--no-video", *settings, "--out", "cut")
-    running = subprocess.Popen(
-        [sys.executable, "-m", "avatarbench", *command],
-        cwd=tmp_path,
-        env={**os.environ, "COLUMNS": "250"},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    running = started(*command)
     checkpoint, until = tmp_path / "cut" / "checkpoint.pt", time.monotonic() + 240
     began = _wait(running, lambda: _stamp(checkpoint), until)
     _wait(running, lambda: _stamp(checkpoint) - began, until)
@@ -206,7 +202,7 @@ def _stamp(path: Path) -> int:
     return path.stat().st_mtime_ns if path.exists() else 0
 
 
-def _wait(running: subprocess.Popen[str], met: Callable[[], int], until: float) -> int:
+def _wait(running: Call, met: Callable[[], int], until: float) -> int:
     while not (found := met()):
         assert running.poll() is None, running.communicate()
         assert time.monotonic() < until, "waited in vain"

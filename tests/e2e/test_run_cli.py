@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,8 +13,9 @@ import pytest
 from PIL import Image
 
 from avatarbench.run.record import RunRecord, read_samples
-from tests.conftest import Cli
+from tests.conftest import Cli, Started, call
 from tests.e2e.media import FACE, NO_FACE, moving_face, two_faces, write_image, write_video
+from tests.started import Call
 
 METRICS = ("--metric", "psnr", "--metric", "akd-mediapipe", "--metric", "lpips-alex")
 FAST = METRICS[:4]
@@ -58,7 +57,9 @@ def test_one_run_compares_methods_and_leaves_a_traceable_record(cli: Cli, clip: 
         assert name in done.stdout
 
 
-def test_resuming_after_a_kill_gives_what_an_undisturbed_run_gives(cli: Cli, clip: Path, tmp_path: Path) -> None:
+def test_resuming_after_a_kill_gives_what_an_undisturbed_run_gives(
+    cli: Cli, started: Started, clip: Path, tmp_path: Path
+) -> None:
     """Several people, one in grey, one beside another, one without a face; killed while rendering and while scoring."""
     write_image(tmp_path / "people" / "blank.png", NO_FACE)
     write_image(tmp_path / "people" / "grey.png", FACE.mean(axis=2).astype(np.uint8))
@@ -66,18 +67,17 @@ def test_resuming_after_a_kill_gives_what_an_undisturbed_run_gives(cli: Cli, cli
     write_image(tmp_path / "people" / "pair.png", two_faces())
     arguments = (
         "-m", "face-warp", "-m", "source-copy", "-p", "portrait-cross", "--clip", clip, "--portraits", "people",
-        "--stride", 4, "--metric", "akd-mediapipe", "--metric", "fd-vgg",
+        "--stride", 8, "--metric", "akd-mediapipe", "--metric", "fd-vgg",
     )  # fmt: skip
     assert cli("run", *arguments, "--out", "whole").returncode == 3
     whole = next(tmp_path.glob("whole/*/run.json")).parent
     assert any("grey" in note for note in RunRecord.load(whole).notes)
     assert any("2 faces" in note for note in RunRecord.load(whole).notes)
     for stage in ("frame", "scores"):
-        command = [sys.executable, "-m", "avatarbench", "run", *map(str, arguments), "--out", stage]
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = started("run", *arguments, "--out", stage)
         journal = wait_for(tmp_path / stage, f'"kind": "{stage}"', process)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        assert process.returncode == -signal.SIGKILL
         lines = journal.read_bytes()
         journal.write_bytes(lines + b'{"kind": "frame", "method": "fa')  # as a torn write leaves it
         done = cli("run", "--resume", journal.parent)
@@ -153,30 +153,19 @@ def test_options_are_checked_before_the_run_starts(cli: Cli, clip: Path, tmp_pat
     assert cli("run", "--resume", "last", "--limit", 0).returncode == 2
 
 
-def test_interrupted_with_two_protocols_both_can_be_resumed_from_anywhere(cli: Cli, clip: Path, tmp_path: Path) -> None:
+def test_interrupted_with_two_protocols_both_can_be_resumed_from_anywhere(
+    cli: Cli, started: Started, clip: Path, tmp_path: Path
+) -> None:
     work = tmp_path / "work"
     work.mkdir()
     (work / "clip.mp4").write_bytes(clip.read_bytes())
-    arguments = [
-        "run",
-        "-m",
-        "face-warp",
-        "-p",
-        "clip-self",
-        "-p",
-        "portrait-cross",
-        "--clip",
-        "clip.mp4",
-        "--stride",
-        "1",
-    ]
-    with subprocess.Popen(
-        [sys.executable, "-m", "avatarbench", *arguments, "--metric", "akd-mediapipe"], cwd=work, text=True,
-        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True,
-    ) as process:  # fmt: skip
-        wait_for(work / "runs", '"kind": "frame"', process)
-        os.kill(process.pid, signal.SIGTERM)
-        _, errors = process.communicate(timeout=60)
+    process = started(
+        "run", "-m", "face-warp", "-p", "clip-self", "-p", "portrait-cross", "--clip", "clip.mp4", "--stride", "1",
+        "--metric", "akd-mediapipe", cwd=work,
+    )  # fmt: skip
+    wait_for(work / "runs", '"kind": "frame"', process)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     runs = [line.split()[-1] for line in errors.splitlines() if "avatarbench run --resume" in line]
     assert len(runs) == 2
@@ -186,7 +175,7 @@ def test_interrupted_with_two_protocols_both_can_be_resumed_from_anywhere(cli: C
         assert RunRecord.load(work / run).status == "complete"
 
 
-def wait_for(folder: Path, text: str, process: subprocess.Popen, seconds: float = 120) -> Path:
+def wait_for(folder: Path, text: str, process: Call, seconds: float = 120) -> Path:
     """The journal, once it holds ``text``."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and process.poll() is None:
@@ -197,15 +186,11 @@ def wait_for(folder: Path, text: str, process: subprocess.Popen, seconds: float 
     raise AssertionError(f"the run ended ({process.poll()}) or took {seconds} s before writing {text}")
 
 
-def test_interrupt_says_how_to_go_on_and_loses_nothing(cli: Cli, clip: Path, tmp_path: Path) -> None:
-    arguments = ["run", "-m", "face-warp", "-p", "clip-self", "--clip", str(clip), "--stride", "1", *FAST]
-    with subprocess.Popen(
-        [sys.executable, "-m", "avatarbench", *arguments], cwd=tmp_path, stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL, text=True, start_new_session=True,
-    ) as process:  # fmt: skip
-        wait_for(tmp_path / "runs", '"kind": "frame"', process)
-        os.kill(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+def test_interrupt_says_how_to_go_on_and_loses_nothing(cli: Cli, started: Started, clip: Path, tmp_path: Path) -> None:
+    process = started("run", "-m", "face-warp", "-p", "clip-self", "--clip", clip, "--stride", "1", *FAST)
+    wait_for(tmp_path / "runs", '"kind": "frame"', process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     run = only_run(tmp_path)
     assert f"avatarbench run --resume runs/{run.name}" in errors
@@ -263,14 +248,15 @@ def test_two_protocols_print_one_table(cli: Cli, clip: Path, tmp_path: Path) -> 
 
 
 def test_help_and_lists_do_not_import_torch(tmp_path: Path) -> None:
-    for arguments in (["--help"], ["run", "--help"], ["list", "methods"], ["list", "metrics"], ["show", "lpips-vgg"]):
-        code = (
-            "import sys; sys.argv = ['avatarbench', *sys.argv[1:]]\n"
-            "import atexit; atexit.register(lambda: print('LOADED', *({'torch', 'mediapipe'} & set(sys.modules))))\n"
-            "from avatarbench.cli import main; main()"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, cwd=tmp_path
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.splitlines()[-1].split() == ["LOADED"], arguments
+    commands = (["--help"], ["run", "--help"], ["list", "methods"], ["list", "metrics"], ["show", "lpips-vgg"])
+    code = (
+        "import json, sys; from avatarbench.cli import main\n"
+        "for arguments in json.loads(sys.argv[1]):\n"
+        "    sys.argv = ['avatarbench', *arguments]\n"
+        "    try:\n        main()\n"
+        "    except SystemExit as stop:\n        assert not stop.code, (arguments, stop.code)\n"
+        "    assert not {'torch', 'mediapipe'} & set(sys.modules), arguments\n"
+    )
+    done = call([sys.executable, "-c", code, json.dumps(commands)], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "face-warp" in done.stdout

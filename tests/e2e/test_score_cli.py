@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import pytest
 from PIL import Image
 
 from avatarbench.run.record import RunRecord, read_samples
-from tests.conftest import Cli
+from tests.conftest import Cli, Started
 from tests.e2e.media import FACE, NO_FACE, moving_face, two_faces, write_image, write_video
 
 PSNR = ("--metric", "psnr")
@@ -158,15 +156,14 @@ def test_wrong_use_says_what_is_wrong(arguments: tuple[str, ...], text: str, cli
     assert "Traceback" not in done.stderr
 
 
-def test_interrupted_it_says_so_in_the_record_and_how_to_go_on(tmp_path: Path) -> None:
+def test_interrupted_it_says_so_in_the_record_and_how_to_go_on(started: Started, tmp_path: Path) -> None:
     write_video(tmp_path / "real.mp4", moving_face(60))
-    command = [sys.executable, "-m", "avatarbench", "score", "real.mp4", "real.mp4", "--metric", "lpips-vgg"]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        until = time.monotonic() + 120
-        while not list(tmp_path.glob("runs/*/run.json")) and process.poll() is None and time.monotonic() < until:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        message = process.communicate(timeout=60)[1]
+    process = started("score", "real.mp4", "real.mp4", "--metric", "lpips-vgg")
+    until = time.monotonic() + 120
+    while not list(tmp_path.glob("runs/*/run.json")) and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    message = process.communicate(timeout=60)[1]
     assert process.returncode == 130, message
     assert "Run the same command again" in message
     assert "Traceback" not in message

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from PIL import Image
 
 from avatarbench.tracking.pipeline import track_media
 from avatarbench.tracking.track_file import load_track
-from tests.conftest import Cli
+from tests.conftest import Cli, Started
 from tests.e2e.media import FACE, NO_FACE, moving_face, write_image, write_video
 
 
@@ -107,16 +105,15 @@ def test_inputs_that_cannot_be_tracked_are_named(cli: Cli, tmp_path: Path) -> No
     assert not (tmp_path / "out" / "track.npz").exists()
 
 
-def test_interrupted_it_exits_130_and_leaves_only_whole_files(tmp_path: Path) -> None:
+def test_interrupted_it_exits_130_and_leaves_only_whole_files(started: Started, tmp_path: Path) -> None:
     write_video(tmp_path / "clip.mp4", moving_face(400))
-    command = [sys.executable, "-m", "avatarbench", "track", "clip.mp4", "--out", "out", "--no-fit"]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        until = time.monotonic() + 60
-        while not (tmp_path / "out").is_dir() and process.poll() is None and time.monotonic() < until:
-            time.sleep(0.05)
-        time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
-        message = process.communicate(timeout=60)[1]
+    process = started("track", "clip.mp4", "--out", "out", "--no-fit")
+    until = time.monotonic() + 60
+    while not (tmp_path / "out").is_dir() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    message = process.communicate(timeout=60)[1]
     assert process.returncode == 130, message
     assert "interrupted" in message
     assert "Traceback" not in message
