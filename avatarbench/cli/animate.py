@@ -79,8 +79,9 @@ def animate(
     except KeyboardInterrupt:
         typer.echo(f"\ninterrupted; {out} was not written.", err=True)
         raise typer.Exit(130) from None
-    rate = len(done.seconds) / max(sum(done.seconds), 1e-9)
-    typer.echo(f"{out}: {done.frames} frame{'s' * (done.frames != 1)}, posed and rendered at {rate:.1f} a second.")
+    after = done.seconds[1:]  # the first one compiles, and works out what the others go by
+    rate = f", posed and rendered at {len(after) / sum(after):.1f} a second" if after else ""
+    typer.echo(f"{out}: {done.frames} frame{'s' * (done.frames != 1)}{rate}.")
     for note in opened.notes:
         console.print(f"{driver}: {note}", highlight=False, soft_wrap=True)
     if done.held:
