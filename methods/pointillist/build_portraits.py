@@ -19,7 +19,7 @@ from avatarbench.fitting.openheads import AS_ANOTHER
 from avatarbench.fitting.run import evenly
 from avatarbench.heads.decimate import Decimated
 from avatarbench.method import Camera
-from avatarbench.methods.pointillist.conditioning import rest_of
+from avatarbench.methods.pointillist.conditioning import framed, rest_of
 from avatarbench.metrics.face import FaceLandmarker, to_track
 from avatarbench.metrics.features import Frame, Missing
 from avatarbench.openheads.cameras import FRONTAL
@@ -44,8 +44,9 @@ class Place(NamedTuple):
 
 
 class Tracked(NamedTuple):
-    """A portrait with its head. ``image`` (H, W, 3) uint8; ``vertices`` (V, 3) float32, metres: its neutral rest mesh;
-    ``values``: what the tracker said, by name, the same names and shapes for all portraits of a set."""
+    """A portrait with its head. ``image`` (H, W, 3) uint8, framed about the face where landmarks say where it is;
+    ``vertices`` (V, 3) float32, metres: its neutral rest mesh; ``values``: what the tracker said of the whole picture,
+    by name, the same names and shapes for all portraits of a set."""
 
     place: Place
     image: NDArray[np.uint8]
@@ -98,7 +99,7 @@ def of_openheads(
         if isinstance(found, str):
             left.append(Left(picture.place, found))
         else:
-            tracked.append(Tracked(picture.place, image, *found))
+            tracked.append(Tracked(picture.place, *found))
     return Found(tracked, left, notes, _digests(chosen))
 
 
@@ -117,10 +118,11 @@ def _digests(chosen: Sequence[_Picture]) -> dict[str, str]:
 
 def track(
     image: NDArray[np.uint8], small: Decimated | None, landmarker: FaceLandmarker
-) -> tuple[Tensor, dict[str, Tensor]] | str:
-    """The neutral rest mesh (V, 3) of the face in (H, W, 3), and all that was found of it; or why there is none.
+) -> tuple[NDArray[np.uint8], Tensor, dict[str, Tensor]] | str:
+    """The picture (H, W, 3) framed about its face as a user's portrait is, the neutral rest mesh (V, 3), and all that
+    was found; or why there is none. ``small``: the rig that the mesh is wanted on; None: Anny's own.
 
-    ``small``: the rig that it is wanted on; None: Anny's own.
+    In the whole picture the face's share tells how large the head is, which a user's portrait will not.
     """
     seen = landmarker.extract([Frame(image)])[0]
     if isinstance(seen, Missing):
@@ -130,9 +132,10 @@ def track(
         return f"{face.faces} faces"
     try:
         fit = fit_portrait(face, (image.shape[1], image.shape[0]))
+        around = framed(image, face)
     except DataError as error:
         return str(error)
-    return rest_of(fit, small), _values(fit) | {
+    return around, rest_of(fit, small), _values(fit) | {
         "landmarks": torch.from_numpy(face.landmarks), "arkit": torch.from_numpy(face.arkit)
     }  # fmt: skip
 

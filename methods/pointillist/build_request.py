@@ -122,7 +122,7 @@ def settings_of(request: Request) -> dict[str, Any]:
     config = {"preset": c.preset, "rig": c.rig, "fit": c.fit, "levels": c.levels, "faces": c.faces}
     config |= {"points": c.generate.points, "portraits": request.most}
     config |= {"portraits_of": request.portraits.resolve().name if request.portraits is not None else None}
-    config |= {"monocular": request.monocular is not None}
+    config |= {"monocular": request.monocular is not None, "framed": request.tracking is None}
     fitted = json.loads(request.fit.model_dump_json(exclude={"device", "checkpoint_every"}))
     return config | {"fit_config": fitted}
 

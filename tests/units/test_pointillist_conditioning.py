@@ -29,7 +29,6 @@ from avatarbench.methods.pointillist.conditioning import (
     portrait_condition,
     read_portrait,
     tracked,
-    tracked_rest,
 )
 from avatarbench.methods.pointillist.config import Config, ImageTokens, PointTokens
 from avatarbench.methods.pointillist.images import ImageEncoder, load_encoder, prepared
@@ -338,11 +337,12 @@ def test_a_portrait_becomes_tokens_and_samples_of_its_tracked_head() -> None:
 def test_a_users_portrait_is_tracked_as_the_training_sets_are() -> None:
     assets.pull("face-landmarker")
     landmarker = FaceLandmarker()
-    ours = tracked_rest(astronaut(), landmarker=landmarker)
+    ours = tracked(astronaut(), landmarker=landmarker)
     theirs = track(astronaut(), None, landmarker)
     landmarker.close()
     assert not isinstance(theirs, str)
-    assert torch.equal(ours, theirs[0])
+    assert np.array_equal(ours.image, theirs[0])
+    assert torch.equal(ours.vertices, theirs[1])
 
 
 def test_a_framed_portrait_is_framed_already() -> None:

@@ -22,7 +22,7 @@ from avatarbench.errors import DataError
 from avatarbench.heads.decimate import Decimated
 from avatarbench.methods.pointillist.build_person import check_cloud, write_json, write_tensors
 from avatarbench.methods.pointillist.build_portraits import nearest_cameras, of_openheads
-from avatarbench.methods.pointillist.conditioning import rest_of
+from avatarbench.methods.pointillist.conditioning import framed, rest_of
 from avatarbench.methods.pointillist.tokenizer import Cube, Points, Tokenizer, Vocabulary
 from avatarbench.methods.pointillist.training_set import FORMAT, MANIFEST, TrainingSet, mirror_map
 from avatarbench.metrics.face import FaceLandmarker, to_track
@@ -266,7 +266,9 @@ def test_a_portrait_is_tracked_as_a_users_and_pictures_without_one_face_are_left
     assert found.notes == []
     assert set(found.sources) == {f"501_PORTRAIT_{FRONTAL}", f"501_FREE_{FRONTAL}"}
     first = found.tracked[0]
-    assert np.array_equal(first.image, portrait())
+    seen = read_once()
+    assert not isinstance(seen, Missing)
+    assert np.array_equal(first.image, framed(portrait(), to_track(seen)))
     rig = face_model().rig
     neutral = rig.rest(first.values["shape"][None], torch.zeros(1, 0))[0][0]
     assert torch.equal(first.vertices, neutral)
