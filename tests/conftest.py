@@ -17,6 +17,12 @@ from tests.started import Call, Server
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Where bytecode may not be written, each of the hundred processes that tests start would compile torch's sources anew,
+# for seconds: it is kept apart then, out of the tree and of the environment.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(ROOT / ".pytest_cache" / "bytecode")
+    sys.dont_write_bytecode = False
 Done = subprocess.CompletedProcess[str]
 Cli = Callable[..., Done]
 Started = Callable[..., Call]

@@ -24,7 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NoReturn
 
-PRELOADED = ("torch", "mediapipe", "cv2", "PIL.Image", "av", "numba", "scipy.spatial", "hydra", "rich.table")
+PRELOADED = ("torch", "anny", "mediapipe", "cv2", "PIL.Image", "av", "numba", "scipy.spatial", "hydra", "rich.table")
 """Not pyarrow: it starts a thread as it is imported, and only the thread that forks goes on in a fork."""
 OUTPUTS = ("stdout", "stderr")
 AT_START = ("PYTHON", "OMP_", "NUMBA_", "MKL_", "OPENBLAS_", "LD_", "TORCH_")

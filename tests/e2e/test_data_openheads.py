@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,24 +16,14 @@ from nersemble_data.data.nersemble_data import NeRSembleDataManager, NeRSemblePa
 
 from avatarbench.datasets.video import Video
 from avatarbench.openheads.cameras import FRONTAL, SERIALS
-from tests.conftest import Cli
+from tests.conftest import Cli, Started
+from tests.started import Call
 
 SMALL = ("--identities", "1", "--seed", "3", "--size", "32", "--samples", "4", "--frames", "3", "--cameras", "2")
 COMMAND = ("data", "openheads", "--out", "heads", *SMALL, "--sequences", "FREE", "--workers", "1")
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "avatarbench", *COMMAND],
-        cwd=folder,
-        env={**os.environ, "COLUMNS": "250"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def until(met: Callable[[], bool], running: subprocess.Popen[str] | None = None, seconds: float = 240) -> None:
+def until(met: Callable[[], bool], running: Call | None = None, seconds: float = 240) -> None:
     end = time.monotonic() + seconds
     while not met():
         assert time.monotonic() < end, "waited in vain"
@@ -45,16 +32,17 @@ def until(met: Callable[[], bool], running: subprocess.Popen[str] | None = None,
 
 
 @pytest.mark.slow
-def test_a_run_that_was_killed_and_stopped_is_finished_by_the_same_command(tmp_path: Path, cli: Cli) -> None:
-    killed = start(tmp_path)
+def test_a_run_that_was_killed_and_stopped_is_finished_by_the_same_command(
+    tmp_path: Path, started: Started, cli: Cli
+) -> None:
+    killed = started(*COMMAND)
     process = psutil.Process(killed.pid)
     until(lambda: len(process.children()) >= 1, killed)
     workers = process.children()
     killed.kill()
-    killed.communicate()
     until(lambda: not any(w.is_running() and w.status() != psutil.STATUS_ZOMBIE for w in workers))
 
-    stopped = start(tmp_path)
+    stopped = started(*COMMAND)
     cache = tmp_path / "heads" / "001" / "sequences" / "FREE" / ".frames"
     until(lambda: any(cache.rglob("*.png")), stopped)
     stopped.send_signal(signal.SIGINT)
