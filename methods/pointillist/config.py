@@ -102,12 +102,14 @@ class Augment(Section):
 
 
 class Train(Section):
-    """``batch``: windows a step over all processes; ``smooth``: standard deviation, in levels, of the soft target
-    around an x or z (0: plain cross-entropy, the paper's)."""
+    """``batch``: windows a step over all processes; ``muon``: Muon's rate over ``rate``, which is AdamW's; ``smooth``:
+    standard deviation, in levels, of the soft target around an x or z (0: plain cross-entropy, the paper's)."""
 
     steps: int = Field(50_000, ge=1)
     batch: int = Field(4, ge=1)
+    optimiser: Literal["adamw", "muon"] = "adamw"
     rate: float = Field(1e-4, gt=0)
+    muon: float = Field(2.0, gt=0)
     warmup: int = Field(0, ge=0)
     decay: Literal["none", "cosine"] = "none"
     weight_decay: float = Field(0.01, ge=0)

@@ -21,8 +21,9 @@ from avatarbench.methods.pointillist.config import Config, Train
 from avatarbench.methods.pointillist.training import curves, run, state
 from avatarbench.methods.pointillist.training.curves import read_log
 from avatarbench.methods.pointillist.training.ema import Ema
+from avatarbench.methods.pointillist.training.optimiser import Both, groups
 from avatarbench.methods.pointillist.training.run import STATE, WEIGHTS, Interrupt, Stop, Watched, train
-from avatarbench.methods.pointillist.training.trainer import Diverged, Trainer, groups, rate_at
+from avatarbench.methods.pointillist.training.trainer import Diverged, Trainer, rate_at
 from tests.conftest import call
 from tests.pointillist_tiny import TinyEncoder, TinySet, tiny_config
 
@@ -71,7 +72,7 @@ def everything(trainer: Trainer) -> list[Any]:
     return [
         trainer.model.state_dict(),
         trainer.ema.average.state_dict(),
-        trainer.optimiser.state_dict()["state"],
+        trainer.optimiser.state_dict(),
         trainer.done,
     ]
 
@@ -90,19 +91,21 @@ def without_times(out: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in line.items() if key != "seconds"} for line in read_log(out / "log.jsonl")]
 
 
-def test_it_learns_a_subject_by_heart() -> None:
-    trainer = Trainer(TinySet((5,)), tiny_config(batch=1), TinyEncoder(), Accelerator())
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_it_learns_a_subject_by_heart(optimiser: str) -> None:
+    trainer = Trainer(TinySet((5,)), tiny_config(batch=1, optimiser=optimiser), TinyEncoder(), Accelerator())
     losses = [trainer.step().loss for _ in range(60)]
     assert losses[0] > 2.5
     assert losses[-1] < 0.3
 
 
-@pytest.mark.parametrize("killed", [1, 5])
-def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path, killed: int) -> None:
-    whole = trained(tmp_path / "whole")
+@pytest.mark.parametrize(("killed", "optimiser"), [(1, "adamw"), (5, "adamw"), (3, "muon")])
+def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path, killed: int, optimiser: str) -> None:
+    config = hard(optimiser=optimiser)
+    whole = trained(tmp_path / "whole", config=config)
     with pytest.raises(Killed):
-        trained(tmp_path / "cut", watch=killed_at(killed))
-    again = trained(tmp_path / "cut")
+        trained(tmp_path / "cut", config=config, watch=killed_at(killed))
+    again = trained(tmp_path / "cut", config=config)
     assert equal(everything(again), everything(whole))
     assert (tmp_path / "cut" / WEIGHTS).exists()
     assert without_times(tmp_path / "cut") == without_times(tmp_path / "whole")
@@ -405,6 +408,28 @@ def test_the_rate_rises_then_falls_along_a_cosine_or_stays() -> None:
     assert rate_at(60, falling) == pytest.approx(0.5)
     assert rate_at(109, falling) == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.99)))
     assert {rate_at(step, Train(rate=0.3)) for step in (0, 5, 10_000)} == {0.3}
+
+
+def test_muon_has_the_matrices_between_embeddings_and_output() -> None:
+    trainer = Trainer(TinySet(), tiny_config(optimiser="muon", muon=3.0), TinyEncoder(), Accelerator())
+    assert isinstance(trainer.optimiser, Both)
+    names = {id(p): name for name, p in trainer.model.named_parameters()}
+    muon, adamw = (
+        {names[id(p)] for group in part.param_groups for p in group["params"]} for part in trainer.optimiser.parts
+    )
+    assert muon | adamw == set(names.values())
+    assert not muon & adamw
+    assert all(".layers." in name or name.startswith("surface.") for name in muon)
+    assert {"transformer.to_logits.weight", "surface_projection.weight", "image.project.weight"} <= adamw
+    step = trainer.step()
+    rates = {group["lr"] for group in trainer.optimiser.param_groups}
+    assert rates == {step.rate, 3 * step.rate}
+
+
+def test_the_state_of_another_optimiser_is_refused(tmp_path: Path) -> None:
+    trained(tmp_path, config=tiny_config())
+    with pytest.raises(DataError, match=r"train\.optimiser is 'adamw' there and 'muon' here"):
+        trained(tmp_path, config=tiny_config(optimiser="muon"))
 
 
 def test_matrices_alone_decay() -> None:

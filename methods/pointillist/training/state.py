@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch.optim import Optimizer
 
 from avatarbench.errors import DataError
 from avatarbench.files import writing
@@ -32,7 +31,7 @@ class Resumable(Protocol):
     config: Any
     model: Any
     ema: Ema
-    optimiser: Optimizer
+    optimiser: Any  # a torch.optim.Optimizer, or what has its state_dict and load_state_dict
     done: int
 
 

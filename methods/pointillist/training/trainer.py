@@ -1,4 +1,4 @@
-"""Steps of AdamW on stage one, the same undisturbed or resumed, and on one process or on many but for dropout: each
+"""Steps of training on stage one, the same undisturbed or resumed, and on one process or on many but for dropout: each
 process draws masks of its own, so that a run with dropout goes on with the number of processes it was begun with."""
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from avatarbench.methods.pointillist.tokenizer import to_sequence
 from avatarbench.methods.pointillist.training.batches import Batches, Encoder, Subjects
 from avatarbench.methods.pointillist.training.ema import Ema
 from avatarbench.methods.pointillist.training.loss import KINDS, Sums, sums
+from avatarbench.methods.pointillist.training.optimiser import SCALE, optimiser_of
 from avatarbench.methods.pointillist.training.seeds import generator_at, seed_of
 
 HEADS = 64
@@ -81,7 +82,7 @@ class Trainer:
             self.ema = Ema(self.model, StageOne(config, shape).to(accelerator.device), train.ema)
         if train.checkpointing:
             recompute(self.model)
-        self.optimiser = torch.optim.AdamW(groups(self.model, train.weight_decay), lr=train.rate)
+        self.optimiser = optimiser_of(self.model, train)
         self.objective = accelerator.prepare_model(Objective(self.model))
         self.done = 0
         """Steps made."""
@@ -96,7 +97,7 @@ class Trainer:
         batch = self.batches.batch(step, process, processes)
         rate = rate_at(step, train)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get(SCALE, 1.0)
         self.optimiser.zero_grad()
         self.objective.train()
         with torch.random.fork_rng(devices=_devices(accelerator.device)):
@@ -173,15 +174,6 @@ def rate_at(step: int, train: Rated) -> float:
         return train.rate
     part = (step - train.warmup) / max(1, train.steps - train.warmup)
     return train.rate * 0.5 * (1 + math.cos(math.pi * min(part, 1.0)))
-
-
-def groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """AdamW's: the matrices of linear layers, which decay, and all else (norms, biases, embeddings, latents)."""
-    matrices = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
-    return [
-        {"params": [p for p in model.parameters() if id(p) in matrices], "weight_decay": weight_decay},
-        {"params": [p for p in model.parameters() if id(p) not in matrices], "weight_decay": 0.0},
-    ]
 
 
 def recompute(model: nn.Module) -> None:
