@@ -144,7 +144,7 @@ def tiny_decoder(variant: str = "full", **train: object) -> DecoderConfig:
 
 def tiny_batches(config: DecoderConfig, clouds: TinyClouds | None = None) -> Batches:
     clouds = clouds or TinyClouds()
-    return Batches(clouds, TinyFrames(clouds.subjects), movable(), config, CPU)
+    return Batches(clouds, clouds.subjects, TinyFrames(clouds.subjects), movable(), config, CPU)
 
 
 def tiny_trainer(config: DecoderConfig, clouds: TinyClouds | None = None) -> Trainer:

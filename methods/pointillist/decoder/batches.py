@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -13,7 +14,7 @@ from avatarbench.methods.pointillist.decoder.clouds import Drawn
 from avatarbench.methods.pointillist.decoder.config import DecoderConfig
 from avatarbench.methods.pointillist.decoder.frames import Frame, Frames
 from avatarbench.methods.pointillist.decoder.gaussians import inputs_of, rig_points
-from avatarbench.methods.pointillist.decoder.motion import Movable, Skeleton
+from avatarbench.methods.pointillist.decoder.motion import Movable, Skeleton, relative_scale
 from avatarbench.methods.pointillist.tokenizer import Points, Tokenizer
 from avatarbench.methods.pointillist.training.seeds import generator_at
 from avatarbench.methods.pointillist.training.windows import Order
@@ -46,19 +47,27 @@ class Generated(Protocol):
     def drawn(self, person: str, portrait: int) -> Drawn: ...
 
 
+class Rests(Protocol):
+    """People's own heads (:class:`avatarbench.methods.pointillist.training_set.TrainingSet`)."""
+
+    def rest(self, person: str) -> Tensor: ...
+
+
 class Subject(NamedTuple):
     """What the decoder reads of one portrait, on the device: ``points``; ``places`` (1, N, 3) in [-1, 1]; ``states``
-    (1, N, 4, W) or None; ``image`` (1, I, W'); and the ``skeleton`` that moves its cloud."""
+    (1, N, 4, W) or None; ``image`` (1, I, W'); and the ``skeleton`` that moves its cloud, which is ``scale`` times as
+    large as the person's own head: frames are to be seen :meth:`~Frame.scaled` by it."""
 
     points: Points
     places: Tensor
     states: Tensor | None
     image: Tensor
     skeleton: Skeleton
+    scale: float
 
 
 class Item(NamedTuple):
-    """A subject, and the pictures that its cloud is compared with."""
+    """A subject, and the pictures that its cloud is compared with, scaled to it."""
 
     subject: Subject
     frames: list[Frame]
@@ -68,14 +77,21 @@ class Batches:
     """The subjects of every step, in the order of ``config.train.seed``.
 
     Every draw is made from (seed, number of the item), so a step's are the same however many processes share them and
-    wherever a run was interrupted. Clouds without an end of their own are left out, of which ``notes`` tell. Raises
-    DataError where nothing is left.
+    wherever a run was interrupted. ``rests``: the people's own heads. Clouds without an end of their own are left out,
+    of which ``notes`` tell. Raises DataError where nothing is left.
     """
 
     def __init__(
-        self, clouds: Generated, frames: Frames, movable: Movable, config: DecoderConfig, device: torch.device
+        self,
+        clouds: Generated,
+        rests: Rests,
+        frames: Frames,
+        movable: Movable,
+        config: DecoderConfig,
+        device: torch.device,
     ) -> None:
-        self.clouds, self.frames, self.movable, self.config, self.device = clouds, frames, movable, config, device
+        self.clouds, self.rests, self.frames, self.movable = clouds, rests, frames, movable
+        self.config, self.device = config, device
         self.people = [person for person in clouds.people if clouds.portraits[person]]
         self.notes = _left_out(clouds)
         if not self.people:
@@ -96,7 +112,12 @@ class Batches:
         count, views = self.frames.count(person), self.config.train.views
         # Different ones, as far as there are so many.
         chosen = torch.cat([torch.randperm(count, generator=generator) for _ in range(-(-views // count))])[:views]
-        return Item(self.subject(person, portrait), [self.frames.frame(person, number) for number in chosen.tolist()])
+        subject = self.subject(person, portrait)
+        return Item(subject, self.seen(person, subject, chosen.tolist()))
+
+    def seen(self, person: str, subject: Subject, numbers: Sequence[int]) -> list[Frame]:
+        """The person's pictures of these ``numbers``, as a head of the subject's size is to be seen in them."""
+        return [self.frames.frame(person, number).scaled(subject.scale) for number in numbers]
 
     def subject(self, person: str, portrait: int) -> Subject:
         """What the decoder reads of a portrait: generated points and states, or, where the variant has none, the
@@ -111,6 +132,7 @@ class Batches:
             states,
             drawn.image[None].to(device),
             self._skeleton(person, portrait, drawn),
+            relative_scale(drawn.vertices, self.rests.rest(person)),
         )
 
     def _skeleton(self, person: str, portrait: int, drawn: Drawn) -> Skeleton:

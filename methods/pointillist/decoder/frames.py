@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -35,6 +36,18 @@ class Frame(NamedTuple):
     image: Tensor
     camera: Camera
     pose: Pose
+
+    def scaled(self, scale: float) -> Frame:
+        """The same picture for a head that is ``scale`` times as large.
+
+        The whole scene grows about the camera's centre: R (s x + s t) + s T = s (R (x + t) + T) projects where
+        R (x + t) + T does. So a head of s times the size, moved by s t and seen by a camera with s T, covers what the
+        true one covers. Expressions keep their metres, as they do on any head of the rig.
+        """
+        view = self.camera.world_to_camera.copy()
+        view[:3, 3] *= scale
+        pose = self.pose._replace(translation=self.pose.translation * scale)
+        return self._replace(camera=replace(self.camera, world_to_camera=view), pose=pose)
 
 
 class Frames(Protocol):

@@ -52,7 +52,7 @@ def opened(
     rig = str(subjects.config.get("rig", "unknown"))
     frames = Recordings(views, {p: subjects.marks(p) for p in drawn.people}, rig, config.train.size, tracking)
     movable = movable_of(subjects, device) if trained is None else trained.batches.movable
-    batches = Batches(drawn, frames, movable, config, device)
+    batches = Batches(drawn, subjects, frames, movable, config, device)
     digest = faces_digest(subjects.faces)
     return Opened(
         subjects,

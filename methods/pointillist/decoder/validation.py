@@ -17,7 +17,6 @@ from avatarbench.fitting.held_out import pixels
 from avatarbench.fitting.run import evenly
 from avatarbench.fitting.subject import resized
 from avatarbench.methods.pointillist.decoder.batches import Batches
-from avatarbench.methods.pointillist.decoder.frames import Frame
 from avatarbench.methods.pointillist.decoder.gaussians import cloud_of
 from avatarbench.methods.pointillist.decoder.loss import Perceptual, Terms, terms, weighted
 from avatarbench.methods.pointillist.decoder.model import Decoder
@@ -76,7 +75,7 @@ class Validation:
     @torch.no_grad()
     def _judged(self, model: Decoder, person: str, perceptual: Perceptual | None, most: int | None = None) -> Judged:
         subject = self.batches.subject(person, self._portrait(person))
-        frames = self._frames(person)[:most]
+        frames = self.batches.seen(person, subject, self._chosen[person][:most])
         attributes = decoded(model, subject)
         posed = subject.skeleton.posed(cloud_of(subject.points, attributes), [frame.pose for frame in frames])
         seen = pictures(posed, [frame.camera for frame in frames])
@@ -86,9 +85,6 @@ class Validation:
 
     def _portrait(self, person: str) -> int:
         return self.batches.clouds.portraits[person][0]
-
-    def _frames(self, person: str) -> list[Frame]:
-        return [self.batches.frames.frame(person, number) for number in self._chosen[person]]
 
     def _draw(self, model: Decoder, path: Path) -> None:
         rows = []
