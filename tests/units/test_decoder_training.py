@@ -274,6 +274,12 @@ def test_a_folder_of_stage_one_is_not_trained_in(tmp_path: Path) -> None:
         trained(tmp_path)
 
 
+def test_a_file_that_was_exported_beside_the_weights_is_no_other_training(tmp_path: Path) -> None:
+    trained(tmp_path, hard(steps=1))
+    (tmp_path / "mini.safetensors").write_bytes((tmp_path / WEIGHTS).read_bytes())
+    assert trained(tmp_path, hard(steps=1)).done == 1
+
+
 def test_a_loss_that_is_no_number_stops_before_the_weights_are_touched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

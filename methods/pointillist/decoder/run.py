@@ -17,11 +17,11 @@ from avatarbench.methods.pointillist.decoder.config import DecoderConfig
 from avatarbench.methods.pointillist.decoder.curves import plot
 from avatarbench.methods.pointillist.decoder.trainer import Step, Trainer
 from avatarbench.methods.pointillist.decoder.validation import FOLDER, Validation
-from avatarbench.methods.pointillist.training.folder import CONFIG, STATE, alone
+from avatarbench.methods.pointillist.training.folder import CONFIG, DECODER, STATE, alone
 from avatarbench.methods.pointillist.training.loop import Interrupt, Loop, Watched, written
 from avatarbench.methods.pointillist.training.state import read_state, write_state
 
-WEIGHTS = "decoder.safetensors"
+WEIGHTS = DECODER
 
 
 class Origin(NamedTuple):

@@ -15,6 +15,8 @@ from avatarbench.methods.pointillist.checkpoint import load_checkpoint
 from avatarbench.methods.pointillist.training.curves import LOG, PLOT, read_log
 
 STATE, WEIGHTS, CONFIG = "state.pt", "ar.safetensors", "config.json"
+DECODER = "decoder.safetensors"
+"""The weights of stage two, which trains in folders of its own."""
 LOCK = ".lock"
 
 
@@ -56,9 +58,9 @@ def check_folder(out: Path, weights: str = WEIGHTS, load: Callable[[Path], Train
     """Raises UsageError for a folder that holds something and no state to go on from, or other weights."""
     if not out.is_dir():
         return
-    others = sorted(path.name for path in out.glob("*.safetensors") if path.name != weights)
-    if others:
-        raise UsageError(f"{out} holds {', '.join(others)}, another stage's training: choose another --out.")
+    for other in {WEIGHTS, DECODER} - {weights}:
+        if (out / other).exists():
+            raise UsageError(f"{out} holds {other}, another stage's training: choose another --out.")
     if (out / STATE).exists():
         return
     here = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
