@@ -17,6 +17,7 @@ from avatarbench.methods.pointillist.images import ImageEncoder
 from avatarbench.methods.pointillist.measures import Indexed, chamfer
 from avatarbench.methods.pointillist.surface import sample_surface
 from avatarbench.methods.pointillist.tokenizer import Tokenizer
+from avatarbench.methods.pointillist.tracked_size import cloud_on
 from avatarbench.methods.pointillist.training_set import TrainingSet
 
 Watch = Callable[[int, int], None]
@@ -78,8 +79,8 @@ def nearest(feature: Tensor, features: Tensor) -> int:
 
 
 def reference(data: TrainingSet, encoder: ImageEncoder, watch: Watch | None = None) -> Reference:
-    """Of every training person the cloud, and the first portrait's feature."""
-    clouds = [Indexed(data.cloud(person).positions) for person in data.people]
+    """Of every training person the cloud, on the head tracked in the first portrait, and that portrait's feature."""
+    clouds = [Indexed(cloud_on(data, person).positions) for person in data.people]
     features = torch.stack([pooled(encoder, data.portraits(person)[0].image) for person in data.people])
     return Reference(data.people, clouds, features, medoid(clouds, watch))
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from torch import Tensor
 
 from avatarbench import assets
 from avatarbench.errors import DataError
@@ -47,12 +49,14 @@ from avatarbench.methods.pointillist.tokenizer import (
     Vocabulary,
     to_sequence,
 )
+from avatarbench.methods.pointillist.tracked_size import relative_scale
 from avatarbench.methods.pointillist.training_set import (
     CLOUD,
     FORMAT,
     MANIFEST,
     RECORD,
     RIG,
+    TRACKING,
     TrainingSet,
 )
 
@@ -193,7 +197,7 @@ def _finish(request: Request, rows: Sequence[Row], borrowed: TrainingSet | None)
         raise DataError(f"nobody of {len(rows)} can be trained on, so there is no set. {why}")
     clouds = {row.person: _cloud(request, row.person) for row in kept}
     up = UP[config.rig]
-    cube = borrowed.tokenizer.cube if borrowed is not None else _cube(list(clouds.values()), up)
+    cube = borrowed.tokenizer.cube if borrowed is not None else _cube(request, clouds, up)
     tokenizer = Tokenizer(Vocabulary(config.levels, config.faces), cube, up)
     people: dict[str, Any] = {}
     files = {name: sha256(out / name) for name in (RIG, SETTINGS)}
@@ -228,5 +232,13 @@ def _cloud(request: Request, person: str) -> Points:
     return points
 
 
-def _cube(clouds: Sequence[Points], up: Up) -> Cube:
-    return Cube.around(to_sequence(points.positions, up) for points in clouds)
+def _cube(request: Request, clouds: Mapping[str, Points], up: Up) -> Cube:
+    """About all clouds, in the size of every head that was tracked."""
+
+    def sized() -> Iterator[Tensor]:
+        for person, points in clouds.items():
+            rest = read_tensors(request.out / person / CLOUD)["rest"]
+            for tracked in read_tensors(request.out / person / TRACKING)["vertices"]:
+                yield to_sequence(points.positions * relative_scale(tracked, rest), up)
+
+    return Cube.around(sized())

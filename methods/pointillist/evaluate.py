@@ -25,6 +25,7 @@ from avatarbench.methods.pointillist.paired import Difference, difference
 from avatarbench.methods.pointillist.pictures import Row
 from avatarbench.methods.pointillist.surface import normalised, sample_surface
 from avatarbench.methods.pointillist.tokenizer import Points, PointsWarning, Tokenizer
+from avatarbench.methods.pointillist.tracked_size import cloud_on, relative_scale
 from avatarbench.methods.pointillist.training.evaluation import seen_before, teacher_forced
 from avatarbench.methods.pointillist.training_set import Portrait, TrainingSet
 
@@ -199,7 +200,7 @@ def _judged(
     again: TrainingSet | None,
 ) -> Judged:
     person, tokenizer = sample.person, loaded.tokenizer
-    portrait, true = held.portraits(person)[0], held.cloud(person)
+    portrait, true = held.portraits(person)[0], cloud_on(held, person)
     mesh, indexed = (portrait.vertices, held.faces), Indexed(true.positions)
     drawn = tuple(_measured(one, seed, indexed, mesh, tokenizer) for one, seed in zip(sample.drawn, seeds, strict=True))
     valid = [one.points for one in drawn if one.fault is None]
@@ -216,7 +217,7 @@ def _judged(
         drawn=drawn,
         baselines=distances(known, true.positions, sample.feature, mesh, tokenizer, count),
         unmasked=unmasked,
-        again=None if again is None else chamfer(again.cloud(person).positions, indexed),
+        again=None if again is None else chamfer(_again(again, person, portrait.vertices), indexed),
     )
     shown = next((m.tokens.tolist() for m, d in zip(sample.drawn, drawn, strict=True) if d.fault is None), None)
     return Judged(found, _predicted(loaded, true, sample.context, held.faces), shown)
@@ -226,7 +227,12 @@ def _row(loaded: Loaded, held: TrainingSet, one: Judged) -> Row:
     person = one.person.person
     portrait = held.portraits(person)[0]
     generated = None if one.tokens is None else loaded.tokenizer.decode(torch.tensor(one.tokens))
-    return Row(person, portrait.image, held.cloud(person), generated, portrait.vertices)
+    return Row(person, portrait.image, cloud_on(held, person), generated, portrait.vertices)
+
+
+def _again(again: TrainingSet, person: str, tracked: Tensor) -> Tensor:
+    """(N, 3) of another fit of the person, on the head that was tracked for the first."""
+    return again.cloud(person).positions * relative_scale(tracked, again.rest(person))
 
 
 def _predicted(loaded: Loaded, cloud: Points, context: Tensor, faces: Tensor) -> dict[str, float]:
@@ -291,11 +297,9 @@ def _check(
             f"the training set in {training.root} has the cube {training.tokenizer.cube}, and the checkpoint "
             f"{loaded.tokenizer.cube}: name the set that it was trained on."
         )
-    if (encoder.count, encoder.width) != loaded.image_tokens:
-        raise UsageError(
-            f"the image encoder gives {encoder.count} x {encoder.width} tokens, and the checkpoint was trained with "
-            f"{loaded.image_tokens[0]} x {loaded.image_tokens[1]}: it is of another one."
-        )
+    unlike = loaded.misfit(encoder)
+    if unlike is not None:
+        raise UsageError(f"{unlike}: it is of another one.")
     if not seeds or len(set(seeds)) != len(seeds):
         raise UsageError(f"seeds {', '.join(map(str, seeds)) or 'none'}: give one or more, all different.")
     for one in (held, again):

@@ -26,10 +26,11 @@ from avatarbench.methods.pointillist.decoder.config import DecoderConfig
 from avatarbench.methods.pointillist.decoder.curves import plot
 from avatarbench.methods.pointillist.decoder.frames import Frame, Pose
 from avatarbench.methods.pointillist.decoder.gaussians import cloud_of
-from avatarbench.methods.pointillist.decoder.motion import Movable, relative_scale
+from avatarbench.methods.pointillist.decoder.motion import Movable
 from avatarbench.methods.pointillist.decoder.run import STATE, WEIGHTS, Origin, train
 from avatarbench.methods.pointillist.decoder.trainer import Trainer, decoded, pictures
 from avatarbench.methods.pointillist.decoder.validation import Validation
+from avatarbench.methods.pointillist.tracked_size import relative_scale
 from avatarbench.methods.pointillist.training.curves import read_log
 from avatarbench.methods.pointillist.training.loop import Interrupt, Stop, Watched
 from avatarbench.methods.pointillist.training.trainer import Diverged

@@ -54,6 +54,7 @@ class Encoder(NamedTuple):
 
     count: int = 2
     width: int = 3
+    fingerprint: str = "colour"
 
     def tokens(self, images: Tensor) -> Tensor:
         return images.float().mean((1, 2))[:, None].repeat(1, 2, 1) / 255
@@ -88,6 +89,9 @@ class People:
 
     def cloud(self, person: str) -> Points:
         return self.clouds[person]
+
+    def rest(self, person: str) -> Tensor:
+        return OCTAHEDRON * self.sizes[person]
 
     def portraits(self, person: str) -> tuple[Portrait, ...]:
         size = self.sizes[person]

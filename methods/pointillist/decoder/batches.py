@@ -14,8 +14,9 @@ from avatarbench.methods.pointillist.decoder.clouds import Drawn
 from avatarbench.methods.pointillist.decoder.config import DecoderConfig
 from avatarbench.methods.pointillist.decoder.frames import Frame, Frames
 from avatarbench.methods.pointillist.decoder.gaussians import inputs_of, rig_points
-from avatarbench.methods.pointillist.decoder.motion import Movable, Skeleton, relative_scale
+from avatarbench.methods.pointillist.decoder.motion import Movable, Skeleton
 from avatarbench.methods.pointillist.tokenizer import Points, Tokenizer
+from avatarbench.methods.pointillist.tracked_size import relative_scale
 from avatarbench.methods.pointillist.training.seeds import generator_at
 from avatarbench.methods.pointillist.training.windows import Order
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -72,22 +71,6 @@ class Skeleton:
         if cloud.bindings is None:
             raise DataError("this cloud is bound to no faces, so that no rig can move it.")
         return bind(self.rig, cloud.means, cloud.bindings, self.shape, self.offsets)
-
-
-def relative_scale(tracked: Tensor, true: Tensor) -> float:
-    """How large a head was tracked: the s that minimises sum |k - s v|^2, over vertices k of ``tracked`` and v of
-    ``true`` (V, 3), both at rest; s = sum k.v / sum v.v. The rig's origin stays where it is, which is what a pose turns
-    and moves. Raises DataError for meshes of two rigs, and for one that has no size."""
-    ours, theirs = tracked.double(), true.double()
-    if ours.shape != theirs.shape:
-        raise DataError(
-            f"a tracked mesh has {len(ours)} vertices and the person's own {len(theirs)}: they are of two rigs. Build "
-            "the set anew."
-        )
-    scale = float((ours * theirs).sum() / theirs.square().sum())
-    if not (math.isfinite(scale) and scale > 0):
-        raise DataError(f"a tracked mesh is {scale} times as large as the person's own: build the set anew.")
-    return scale
 
 
 def movable_of(subjects: TrainingSet, device: torch.device) -> Movable:

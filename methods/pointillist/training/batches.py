@@ -18,6 +18,7 @@ from avatarbench.methods.pointillist.build_person import check_cloud
 from avatarbench.methods.pointillist.config import Config
 from avatarbench.methods.pointillist.surface import normalised, sample_surface
 from avatarbench.methods.pointillist.tokenizer import SLOTS, Points, PointsWarning, Tokenizer
+from avatarbench.methods.pointillist.tracked_size import cloud_on
 from avatarbench.methods.pointillist.training.augment import coloured, draw_change
 from avatarbench.methods.pointillist.training.seeds import generator_at, seed_of
 from avatarbench.methods.pointillist.training.windows import Order, cut, starts
@@ -74,6 +75,9 @@ class Encoder(Protocol):
     @property
     def width(self) -> int: ...
 
+    @property
+    def fingerprint(self) -> str: ...
+
     def tokens(self, images: Tensor) -> Tensor: ...
 
 
@@ -98,8 +102,8 @@ class Batches:
     def __init__(self, subjects: Subjects, config: Config, encoder: Encoder, device: torch.device) -> None:
         check_set(subjects, config)
         self.subjects, self.config, self.encoder, self.device = subjects, config, encoder, device
-        self._clouds = [subjects.cloud(person) for person in subjects.people]
-        self._starts = [starts(2 * SLOTS + SLOTS * len(cloud.bindings), config.window) for cloud in self._clouds]
+        lengths = [2 * SLOTS + SLOTS * len(subjects.cloud(person).bindings) for person in subjects.people]
+        self._starts = [starts(length, config.window) for length in lengths]
         self.order = Order([len(found) for found in self._starts], config.train.seed)
         self._kept: OrderedDict[tuple[int, int, bool, int], Tensor] = OrderedDict()
         self._room = KEPT
@@ -117,11 +121,12 @@ class Batches:
         generator = generator_at(seed, "window", n)
         tokenizer, augment = self.subjects.tokenizer, config.train.augment
         change = draw_change(augment, tokenizer.cube.side, generator)
-        portraits = self.subjects.portraits(self.subjects.people[person])
+        name = self.subjects.people[person]
+        portraits = self.subjects.portraits(name)
         which = int(torch.randint(len(portraits), (), generator=generator))
         vertices, faces = change.places(portraits[which].vertices), change.faces(self.subjects.faces)
         samples = normalised(sample_surface(vertices, faces, config.points.samples, generator), tokenizer)
-        cloud = self._clouds[person]
+        cloud = cloud_on(self.subjects, name, which)
         bindings = self.subjects.mirror[cloud.bindings] if change.mirrored else cloud.bindings
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PointsWarning)  # counted instead, and logged with the step

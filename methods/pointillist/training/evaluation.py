@@ -15,6 +15,7 @@ from avatarbench.methods.pointillist.measures import agreement, chamfer, count_e
 from avatarbench.methods.pointillist.stage_one import StageOne
 from avatarbench.methods.pointillist.surface import normalised, sample_surface
 from avatarbench.methods.pointillist.tokenizer import BINDING, SLOTS
+from avatarbench.methods.pointillist.tracked_size import cloud_on
 from avatarbench.methods.pointillist.training.batches import Encoder, Subjects
 from avatarbench.methods.pointillist.training.loss import KINDS, NOTHING, columns, kinds, slots
 from avatarbench.methods.pointillist.training.windows import cut, starts
@@ -94,13 +95,30 @@ def _touching(likely: Tensor, true: Tensor, faces: Tensor) -> Tensor:
     return ((corners[:, :, None] == others[:, None, :]).any(2).any(1) & is_face).double().sum()
 
 
-class Marked(Subjects, Protocol):
-    """People of whom a set can say more than a name (``TrainingSet.marks``)."""
+class Named(Protocol):
+    """People of whom more is known than a name (``TrainingSet.marks``)."""
+
+    @property
+    def people(self) -> tuple[str, ...]: ...
 
     def marks(self, person: str) -> Mapping[str, str]: ...
 
 
-def seen_before(held: Marked, trained: Marked) -> list[str]:
+class Marked(Subjects, Named, Protocol):
+    """A set that knows it of its people."""
+
+
+class Remembered:
+    """People whose marks were written down, by name."""
+
+    def __init__(self, said: Mapping[str, Mapping[str, str]]) -> None:
+        self.people, self._said = tuple(said), said
+
+    def marks(self, person: str) -> Mapping[str, str]:
+        return self._said[person]
+
+
+def seen_before(held: Named, trained: Named) -> list[str]:
     """Who of ``held`` is in ``trained``: a cloud or an identity is the same, under whatever name, or the name is and
     no two identities tell the people apart. Clouds do not: one person's differ from fit to fit."""
     theirs = {person: trained.marks(person) for person in trained.people}
@@ -149,7 +167,7 @@ class Evaluation:
         tally = nothing(device)
         clouds = torch.zeros(len(MEASURED), dtype=torch.float64, device=device)
         for number in mine:
-            cloud = self.held.cloud(self.held.people[number])
+            cloud = cloud_on(self.held, self.held.people[number])
             context = self._context(model, number, device)
             sequence = self.held.tokenizer.encode(*cloud).tokens
             tally = tally.plus(teacher_forced(model, sequence, context, self.held.faces))
@@ -199,7 +217,7 @@ def measured(tokens: Tensor, reason: str, held: Subjects, number: int) -> tuple[
     person, tokenizer = held.people[number], held.tokenizer
     if fault(tokens, tokenizer.vocabulary) is not None:
         return (1.0, float(reason == "ended"), *([0.0] * (len(MEASURED) - 2)))
-    cloud, true = tokenizer.decode(tokens), held.cloud(person)
+    cloud, true = tokenizer.decode(tokens), cloud_on(held, person)
     agreed = agreement(*cloud, held.portraits(person)[0].vertices, held.faces)
     count = len(cloud.bindings)
     wrong = abs(count_error(count, len(true.bindings)))
