@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from pydantic import ValidationError
@@ -27,8 +27,23 @@ KIND = weights_file.Kind(
     KEY, FORMAT, "checkpoint of AvatarPointillist's stage one", "avatarbench train pointillist ar", "--checkpoint"
 )
 
-RIG = "rig_faces"
-"""In ``extra``: the digest of the faces that bindings name, where it is known."""
+RIG, ENCODER, COUNTS, MARKS = "rig_faces", "encoder", "points", "marks"
+"""In ``extra``, where they are known: the digest of the faces that bindings name; the image encoder's fingerprint; the
+fewest and the most points of a training cloud; and what tells the people who were trained on from others
+(``TrainingSet.marks``), by name."""
+
+
+class Encoded(Protocol):
+    """What images were encoded with (:class:`avatarbench.methods.pointillist.images.ImageEncoder`)."""
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def fingerprint(self) -> str: ...
 
 
 class Loaded(NamedTuple):
@@ -47,6 +62,32 @@ class Loaded(NamedTuple):
         """:func:`faces_digest` of the rig that was trained on, None for weights written before it was recorded."""
         found = self.extra.get(RIG)
         return None if found is None else str(found)
+
+    @property
+    def fewest(self) -> int:
+        """Points of the smallest training cloud; 0 where they were not recorded."""
+        return int(self.extra[COUNTS][0]) if COUNTS in self.extra else 0
+
+    @property
+    def least(self) -> int:
+        """Points below which a cloud is no head: half as many as the smallest training cloud has."""
+        return -(-self.fewest // 2)
+
+    @property
+    def marks(self) -> dict[str, dict[str, str]] | None:
+        """Of the people who were trained on; None for weights written before they were recorded."""
+        return self.extra.get(MARKS)
+
+    def misfit(self, encoder: Encoded) -> str | None:
+        """How ``encoder`` is not the one that the weights were trained with; None where it is, as far as is known."""
+        known = str(self.extra.get(ENCODER, encoder.fingerprint))
+        if (encoder.count, encoder.width) == self.image_tokens and encoder.fingerprint == known:
+            return None
+        return (
+            f"the image encoder ({encoder.fingerprint[:12]}) gives {encoder.count} x {encoder.width} tokens, and the "
+            f"checkpoint was trained with {self.image_tokens[0]} x {self.image_tokens[1]} of "
+            f"{str(self.extra.get(ENCODER, 'one that was not recorded'))[:12]}"
+        )
 
 
 def faces_digest(faces: Tensor) -> str:
@@ -91,7 +132,8 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu", expect: Conf
         tokenizer = Tokenizer.from_json(about["tokenizer"])
         count, features = (int(value) for value in about["image_tokens"])
         extra, fingerprint = dict(about["extra"]), str(about["fingerprint"])
-    except (KeyError, TypeError, ValueError, ValidationError, DataError) as error:
+        _check_extra(extra)
+    except (LookupError, TypeError, ValueError, ValidationError, DataError) as error:
         raise DataError(f"{path}: its description is damaged ({one_line(error)}). {AGAIN}") from error
     if expect is not None:
         _check_same(path, config, expect)
@@ -110,6 +152,15 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu", expect: Conf
         model = StageOne(config, (count, features))
     model.load_state_dict(tensors)
     return Loaded(model.to(device).eval(), config, tokenizer, (count, features), fingerprint, extra)
+
+
+def _check_extra(extra: Mapping[str, Any]) -> None:
+    """Raises ValueError or TypeError where what is read of it is of another form."""
+    if COUNTS in extra and not 1 <= int(extra[COUNTS][0]) <= int(extra[COUNTS][1]):
+        raise ValueError(f"points of training clouds: {extra[COUNTS]}")
+    for person, marks in dict(extra.get(MARKS) or {}).items():
+        if not isinstance(marks, dict) or not all(isinstance(mark, str) for mark in marks.values()):
+            raise ValueError(f"marks of {person}: {marks}")
 
 
 def shipped(name: str = "mini") -> Path:

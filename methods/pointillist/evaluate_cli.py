@@ -60,7 +60,7 @@ def evaluate(
 
     from avatarbench.cli.output import stdout_console
     from avatarbench.methods.pointillist import evaluate as judged
-    from avatarbench.methods.pointillist.checkpoint import load_checkpoint, shipped
+    from avatarbench.methods.pointillist.checkpoint import MARKS, load_checkpoint, shipped
     from avatarbench.methods.pointillist.evaluate_records import Kept
     from avatarbench.methods.pointillist.evaluate_table import grids
     from avatarbench.methods.pointillist.generate import device_of, options_of
@@ -83,8 +83,9 @@ def evaluate(
     encoder = load_encoder(loaded.config.image, device_of(device))
     if "data" not in loaded.extra:
         typer.echo(f"note: {file} does not say what it was trained on; --data {data} is taken to be it.", err=True)
+    extra = {key: value for key, value in loaded.extra.items() if key != MARKS}  # long, and told by the digest
     about: dict[str, Any] = {
-        "checkpoint": {"file": file.name, "fingerprint": loaded.fingerprint, "extra": loaded.extra},
+        "checkpoint": {"file": file.name, "fingerprint": loaded.fingerprint, "extra": extra},
         "preset": loaded.config.preset,
         "training": {"digest": training.digest, "people": len(training.people)},
         "held_out": {"digest": held.digest, "people": list(wanted or held.people)},

@@ -132,6 +132,14 @@ def test_what_is_written_are_the_averaged_weights_with_where_they_come_from(tmp_
     assert loaded.tokenizer == TinySet().tokenizer
     assert loaded.rig == faces_digest(TinySet().faces)
     assert {key: loaded.extra[key] for key in ("steps", "data", "people")} == {"steps": 6, "data": "tiny", "people": 3}
+    assert (loaded.extra["points"], loaded.fewest, loaded.least) == ([9, 14], 9, 5)
+    assert loaded.marks == {"000": {}, "001": {}, "002": {}}
+    assert loaded.misfit(TinyEncoder()) is None
+    other = TinyEncoder()
+    other.fingerprint = "another"
+    assert loaded.misfit(other) == (
+        "the image encoder (another) gives 4 x 3 tokens, and the checkpoint was trained with 4 x 3 of tiny"
+    )
 
 
 def test_curves_are_there_for_reading_and_looking_at(tmp_path: Path) -> None:

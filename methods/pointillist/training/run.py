@@ -11,10 +11,10 @@ from typing import Any
 from accelerate import Accelerator
 
 from avatarbench.files import writing
-from avatarbench.methods.pointillist.checkpoint import RIG, faces_digest, save_checkpoint
+from avatarbench.methods.pointillist.checkpoint import COUNTS, ENCODER, MARKS, RIG, faces_digest, save_checkpoint
 from avatarbench.methods.pointillist.config import Config
-from avatarbench.methods.pointillist.training.batches import Encoder, Subjects, check_set
-from avatarbench.methods.pointillist.training.evaluation import Evaluation
+from avatarbench.methods.pointillist.training.batches import Encoder, check_set
+from avatarbench.methods.pointillist.training.evaluation import Evaluation, Marked
 from avatarbench.methods.pointillist.training.folder import CONFIG, STATE, WEIGHTS, alone
 from avatarbench.methods.pointillist.training.loop import Interrupt, Loop, Stop, Watched, make_accelerator, written
 from avatarbench.methods.pointillist.training.state import PROCESSES, read_state, write_state
@@ -24,7 +24,7 @@ __all__ = ["STATE", "WEIGHTS", "Interrupt", "Stop", "Watched", "make_accelerator
 
 
 def train(
-    subjects: Subjects,
+    subjects: Marked,
     out: Path,
     config: Config,
     encoder: Encoder,
@@ -51,7 +51,7 @@ def train(
 
 
 def _trained(
-    subjects: Subjects,
+    subjects: Marked,
     out: Path,
     config: Config,
     encoder: Encoder,
@@ -67,8 +67,11 @@ def _trained(
         origin[PROCESSES] = str(accelerator.num_processes)
     seconds = read_state(out / STATE, trainer, origin) if (out / STATE).exists() else 0.0
 
+    learnt: dict[str, Any] = {}
+
     def save(seconds: float) -> None:
-        _save(trainer, out, origin, seconds, subjects, encoder)
+        learnt.update(learnt or _learnt(subjects, encoder))
+        _save(trainer, out, origin, seconds, subjects, (encoder.count, encoder.width), learnt)
 
     judge = None if evaluation is None else lambda: evaluation(trainer.ema.average, accelerator)
     with written(out):
@@ -85,17 +88,29 @@ def _made(line: Mapping[str, Any]) -> Step:
     return Step(interrupted=False, **{key: line[key] for key in Step._fields if key != "interrupted"})
 
 
-def _save(
-    trainer: Trainer, out: Path, origin: dict[str, str], seconds: float, subjects: Subjects, encoder: Encoder
-) -> None:
-    extra = {
-        "steps": trainer.done,
-        "seconds": round(seconds, 1),
+def _learnt(subjects: Marked, encoder: Encoder) -> dict[str, Any]:
+    """What the weights have learnt from, for those who use them later."""
+    counts = [len(subjects.cloud(person).bindings) for person in subjects.people]
+    return {
         "data": subjects.digest,
         "people": len(subjects.people),
         RIG: faces_digest(subjects.faces),
+        ENCODER: encoder.fingerprint,
+        COUNTS: [min(counts), max(counts)],
+        MARKS: {person: dict(subjects.marks(person)) for person in subjects.people},
     }
+
+
+def _save(
+    trainer: Trainer,
+    out: Path,
+    origin: dict[str, str],
+    seconds: float,
+    subjects: Marked,
+    shape: tuple[int, int],
+    learnt: dict[str, Any],
+) -> None:
+    extra = {"steps": trainer.done, "seconds": round(seconds, 1)} | learnt
     model = trainer.ema.average
-    shape = (encoder.count, encoder.width)
     save_checkpoint(out / WEIGHTS, model, trainer.config, subjects.tokenizer, shape, extra)
     write_state(out / STATE, trainer, origin, seconds)
