@@ -9,24 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from avatarbench.errors import DataError, UsageError
-from avatarbench.methods.pointillist.checkpoint import RIG, Loaded, faces_digest
+from avatarbench.methods.pointillist.checkpoint import ENCODER, MARKS, RIG, Loaded, faces_digest
 from avatarbench.methods.pointillist.conditioning import mesh_condition
 from avatarbench.methods.pointillist.config import Config
 from avatarbench.methods.pointillist.decoder import clouds_build
 from avatarbench.methods.pointillist.decoder.clouds import MANIFEST, Clouds
-from avatarbench.methods.pointillist.decoder.clouds_build import Built, build_clouds
+from avatarbench.methods.pointillist.decoder.clouds_build import Built, build_clouds, spread
 from avatarbench.methods.pointillist.engine import Engine
 from avatarbench.methods.pointillist.stage_one import StageOne
 from avatarbench.methods.pointillist.training.seeds import seed_of
 from avatarbench.methods.pointillist.training_set import TrainingSet
 from tests.pointillist_tiny import TinyEncoder, TinySet, tiny_config, write_set
-
-
-class Encoder(TinyEncoder):
-    fingerprint = "tiny"
 
 
 def loaded(subjects: TinySet, seed: int = 0, points: int = 400) -> Loaded:
@@ -45,7 +43,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def built(data: Path, out: Path, weights: Loaded | None = None, **more: Any) -> Built:
-    return build_clouds(TrainingSet(data), weights or loaded(TinySet()), Encoder(), out, **more)  # type: ignore[arg-type]
+    return build_clouds(TrainingSet(data), weights or loaded(TinySet()), TinyEncoder(), out, **more)  # type: ignore[arg-type]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -73,7 +71,7 @@ def test_a_cloud_is_what_stage_one_draws_of_the_portrait_alone(data: Path, finis
         subjects.faces,
         weights.config,
         subjects.tokenizer,
-        Encoder(),
+        TinyEncoder(),
         seed,  # type: ignore[arg-type]
     )
     context = weights.model.condition(condition.image_tokens[None], condition.samples[None])
@@ -116,8 +114,38 @@ def test_fewer_portraits_begin_with_the_persons_own(data: Path, finished: Path, 
     few = Clouds(tmp_path)
     assert few.portraits == dict.fromkeys(("000", "001", "002"), (0,))
     assert torch.equal(few.drawn("002", 0).states, Clouds(finished).drawn("002", 0).states)
-    assert built(data, tmp_path, portraits=2).made == 3
+    assert built(data, tmp_path, portraits=4).made == 3
     assert contents(tmp_path) == contents(finished)
+    with pytest.raises(
+        UsageError, match=r"was made with --portraits 4, and 1 would leave finished clouds out: give 4 "
+    ):
+        built(data, tmp_path, portraits=1)
+    assert contents(tmp_path) == contents(finished)
+
+
+@given(st.integers(1, 30), st.integers(1, 30))
+def test_more_portraits_keep_what_fewer_chose(count: int, most: int) -> None:
+    found = spread(count, most)
+    assert found[0] == 0
+    assert len(set(found)) == len(found) == min(count, most)
+    assert set(found) <= set(range(count))
+    assert spread(count, most + 1)[: len(found)] == found
+    assert spread(17, 5) == [0, 16, 8, 4, 12]
+
+
+def test_the_folder_says_how_its_clouds_were_drawn_and_whom_stage_one_knows(
+    data: Path, finished: Path, tmp_path: Path
+) -> None:
+    weights = loaded(TinySet())
+    told = Clouds(finished)
+    assert told.known is None
+    assert told.sampling == {
+        "generate": weights.config.generate.model_dump(mode="json"), "precision": "float32", "encoder": "tiny",
+    }  # fmt: skip
+    marks = {"000": {"cloud": "1", "identity": "2"}}
+    built(data, tmp_path, weights._replace(extra=weights.extra | {MARKS: marks, "data": "d"}), portraits=1)
+    assert Clouds(tmp_path).known == marks
+    assert built(data, tmp_path, weights, portraits=1).made == 0  # of the same weights, whatever they say
 
 
 @pytest.mark.parametrize(
@@ -148,6 +176,8 @@ def test_a_folder_of_something_else_is_refused(data: Path, tmp_path: Path) -> No
 
 def test_a_checkpoint_of_another_rig_or_cube_is_refused(data: Path, tmp_path: Path) -> None:
     weights = loaded(TinySet())
+    with pytest.raises(DataError, match=r"is of another image encoder than"):
+        built(data, tmp_path / "out", weights._replace(extra={ENCODER: "another"}))
     other = weights._replace(extra={RIG: "another"}, image_tokens=(9, 9))
     with pytest.raises(
         DataError, match=r"\(drawn 0\) is of another rig and image encoder than .*: name the checkpoint"

@@ -32,6 +32,7 @@ from avatarbench.methods.pointillist.decoder.trainer import Trainer, decoded, pi
 from avatarbench.methods.pointillist.decoder.validation import Validation
 from avatarbench.methods.pointillist.tracked_size import relative_scale
 from avatarbench.methods.pointillist.training.curves import read_log
+from avatarbench.methods.pointillist.training.evaluation import Remembered
 from avatarbench.methods.pointillist.training.loop import Interrupt, Stop, Watched
 from avatarbench.methods.pointillist.training.trainer import Diverged
 from tests.decoder_tiny import (
@@ -246,7 +247,13 @@ def test_what_is_written_are_the_averaged_weights_with_where_they_come_from(tmp_
     assert (loaded.ar, loaded.rig, loaded.tokenizer) == ("stage one", "rig", TinySet().tokenizer)
     wanted = {"steps": 6, "people": 3, "data": "data", "clouds": "clouds", "views": "views"}
     assert {key: loaded.extra[key] for key in wanted} == wanted
-    trained(tmp_path / "alone", tiny_decoder("flame-position", steps=1))
+    assert loaded.sampling is None
+    sampling = {"generate": {"points": 7}, "precision": "float32", "encoder": "e"}
+    drawn = ORIGIN._replace(sampling=sampling)
+    trained(tmp_path / "alone", tiny_decoder("flame-position", steps=1), origin=drawn)
+    told = load_decoder(tmp_path / "alone" / WEIGHTS)
+    assert told.sampling is not None
+    assert (told.sampling.points, told.encoder, told.extra["precision"]) == (7, "e", "float32")
     assert load_decoder(tmp_path / "alone" / WEIGHTS).ar is None
     assert json.loads((tmp_path / "full" / "config.json").read_text())["train"]["steps"] == 6
 
@@ -349,3 +356,13 @@ def test_people_held_out_are_judged_and_shown(tmp_path: Path) -> None:
 def test_people_who_are_trained_on_are_no_held_out_ones() -> None:
     with pytest.raises(UsageError, match="000, 001, 002 are trained on too"):
         Validation(TinySet(), TinySet(), tiny_batches(tiny_decoder()))
+
+
+def test_people_whom_stage_one_knows_are_no_held_out_ones() -> None:
+    others = Others(7, 8)
+    batches = tiny_batches(tiny_decoder(), TinyClouds(others))
+    with pytest.raises(
+        UsageError, match=r"^004: stage one was trained on them, so that its clouds of them are no stran"
+    ):
+        Validation(others, TinySet(), batches, Remembered({"004": {}, "000": {}}))
+    Validation(others, TinySet(), batches, Remembered({"000": {}}))

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from avatarbench.errors import DataError
 from avatarbench.methods.pointillist import weights_file
-from avatarbench.methods.pointillist.checkpoint import Loaded
+from avatarbench.methods.pointillist.checkpoint import ENCODER, Loaded
+from avatarbench.methods.pointillist.config import Generate
 from avatarbench.methods.pointillist.decoder.config import DecoderConfig
 from avatarbench.methods.pointillist.decoder.model import Decoder
 from avatarbench.methods.pointillist.tokenizer import Tokenizer
@@ -40,6 +41,18 @@ class LoadedDecoder(NamedTuple):
     rig: str
     image_tokens: tuple[int, int]
     extra: dict[str, Any]
+
+    @property
+    def sampling(self) -> Generate | None:
+        """How the clouds were drawn that were trained on, where that is known."""
+        found = self.extra.get("generate")
+        return None if found is None else Generate.model_validate(found)
+
+    @property
+    def encoder(self) -> str | None:
+        """The fingerprint of the image encoder, where it is known."""
+        found = self.extra.get("encoder")
+        return None if found is None else str(found)
 
 
 def save_decoder(
@@ -90,6 +103,8 @@ def load_decoder(path: Path, device: torch.device | str = "cpu") -> LoadedDecode
         width, rig = int(about["ar_width"]), str(about["rig"])
         ar = None if about["ar"] is None else str(about["ar"])
         extra, fingerprint = dict(about["extra"]), str(about["fingerprint"])
+        if extra.get("generate") is not None:
+            Generate.model_validate(extra["generate"])
         if min(count, features, width) < 1 or (config.generated and ar is None):
             raise ValueError(f"image tokens {count} x {features}, states of {width}, stage one {ar}")
     except (KeyError, TypeError, ValueError, ValidationError, DataError) as error:
@@ -102,7 +117,8 @@ def load_decoder(path: Path, device: torch.device | str = "cpu") -> LoadedDecode
     with torch.random.fork_rng(devices=[]):
         model = Decoder(config, (count, features), width)
     model.load_state_dict(tensors)
-    return LoadedDecoder(model.to(device).eval(), config, tokenizer, fingerprint, ar, rig, (count, features), extra)
+    model.to(device).eval()
+    return LoadedDecoder(model, config, tokenizer, fingerprint, ar, rig, (count, features), extra)
 
 
 def check_pair(decoder: LoadedDecoder, ar: Loaded) -> None:
@@ -118,6 +134,8 @@ def check_pair(decoder: LoadedDecoder, ar: Loaded) -> None:
     for key in ours:
         _same(decoder, f"the tokenizer's {key}", ours[key], theirs[key])
     _same(decoder, "the image tokens' count and width", decoder.image_tokens, ar.image_tokens)
+    if decoder.encoder is not None and ENCODER in ar.extra:
+        _same(decoder, "the image encoder (sha256)", decoder.encoder[:12], str(ar.extra[ENCODER])[:12])
     if ar.rig is not None:  # not recorded in the oldest weights
         _same(decoder, "the rig's faces (sha256)", decoder.rig[:12], ar.rig[:12])
 

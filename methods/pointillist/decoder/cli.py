@@ -71,6 +71,8 @@ def decoder(
         held = opened(*where, config, accelerator.device, learnt)
         judge = validation_of(held, learnt)
         notes += [f"to evaluate on: {note}" for note in held.batches.notes]
+        if held.clouds.known is None:
+            notes.append("stage one's weights do not say who they were trained on: see to it that --eval has others")
     for note in notes if shown else ():
         typer.echo(f"warning: {note}.", err=True)
     interrupt = Interrupt()

@@ -22,6 +22,10 @@ from avatarbench.methods.pointillist.tokenizer import SLOTS, Points, Tokenizer
 FORMAT = 1
 """Raised when this reader can no longer read what an earlier version wrote."""
 MANIFEST, SETTINGS = "manifest.json", "settings.json"
+STAGE_ONE = "stage_one"
+"""In the settings: the digest of the set that stage one was trained on, and its people's marks where they are known."""
+DRAWN = ("generate", "precision", "encoder")
+"""In the settings: how clouds were drawn, and which network saw the portraits."""
 KEPT_BYTES = 2 << 30
 """Of clouds held in memory, those used last; others are read again when they are asked for."""
 REMEDY = "Make it anew with: avatarbench train pointillist clouds"
@@ -46,9 +50,11 @@ class Clouds:
     """A finished folder. ``portraits``: by person, the numbers (in the training set) of those whose cloud came to its
     own end, which are what is learnt from; ``left``: by person, the others with the reason.
 
-    ``data``: digest of the training set; ``fingerprint``: of stage one's checkpoint; ``digest``: sha256 of the
-    manifest, and so of everything. Files are checked against it when they are read. Raises DataError for a folder that
-    is not finished or not one of these, and for a file that is missing, damaged or another one.
+    ``known``: the marks of the people whom stage one was trained on, None where its weights do not say; ``sampling``:
+    :data:`DRAWN` of the settings; ``data``: digest of the training set; ``fingerprint``: of stage one's checkpoint;
+    ``digest``: sha256 of the manifest, and so of everything. Files are checked against it when they are read. Raises
+    DataError for a folder that is not finished or not one of these, and for a file that is missing, damaged or another
+    one.
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -68,6 +74,9 @@ class Clouds:
             count, width = (int(value) for value in self.settings["image_tokens"])
             self.image_tokens, self.width = (count, width), int(self.settings["width"])
             self.tokenizer = Tokenizer.from_json(self.settings["tokenizer"])
+            known = self.settings.get(STAGE_ONE, {}).get("people")
+            self.known: dict[str, dict[str, str]] | None = None if known is None else dict(known)
+            self.sampling = {key: self.settings[key] for key in DRAWN}
             people = {name: list(entries) for name, entries in found["people"].items()}
             self.people: tuple[str, ...] = tuple(people)
             self._files = {

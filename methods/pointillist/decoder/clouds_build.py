@@ -15,14 +15,13 @@ from torch import Tensor
 
 from avatarbench.errors import DataError, UsageError
 from avatarbench.files import leftovers, writing
-from avatarbench.fitting.run import evenly
 from avatarbench.fitting.sources import sha256
 from avatarbench.methods.pointillist.build_person import write_json
 from avatarbench.methods.pointillist.build_request import alone
 from avatarbench.methods.pointillist.checkpoint import Loaded, faces_digest
 from avatarbench.methods.pointillist.conditioning import mesh_condition
 from avatarbench.methods.pointillist.config import Generate
-from avatarbench.methods.pointillist.decoder.clouds import FORMAT, MANIFEST, SETTINGS
+from avatarbench.methods.pointillist.decoder.clouds import FORMAT, MANIFEST, SETTINGS, STAGE_ONE
 from avatarbench.methods.pointillist.engine import Engine, Generated, Progress
 from avatarbench.methods.pointillist.images import ImageEncoder
 from avatarbench.methods.pointillist.measures import fault
@@ -34,6 +33,8 @@ from avatarbench.methods.pointillist.training_set import TrainingSet
 HALF_MOST = torch.finfo(torch.float16).max
 BATCH = 4
 """Clouds that are generated together; what an interruption costs at most."""
+PORTRAITS = "portraits"
+"""In the settings: of a person, at most."""
 REASON = "reason"
 """Of a cloud file's header: how its generation ended."""
 
@@ -77,10 +78,10 @@ def build_clouds(
 ) -> Built:
     """Generate whichever clouds are missing in ``out``, and write its manifest.
 
-    Of each person at most ``portraits`` portraits, the person's own first and the others evenly chosen. Every cloud is
-    drawn under a seed of (``seed``, person, portrait); on a CPU equal arguments give equal files, whatever the number
-    of interruptions. Raises DataError for a checkpoint of another set's vocabulary or rig and for an ``out`` that
-    cannot be written, UsageError for an ``out`` of something else or of other settings.
+    Of each person at most ``portraits`` portraits, as :func:`spread` chooses. Every cloud is drawn under a seed of
+    (``seed``, person, portrait); on a CPU equal arguments give equal files, whatever the number of interruptions.
+    Raises DataError for a checkpoint of another set's vocabulary or rig and for an ``out`` that cannot be written,
+    UsageError for an ``out`` of something else, of other settings or of more portraits.
     """
     options = options or loaded.config.generate
     check_origin(subjects, loaded, encoder)
@@ -95,13 +96,15 @@ def build_clouds(
         "generate": options.model_dump(mode="json"),
         "seed": seed,
         "precision": str(dtype).removeprefix("torch."),
+        PORTRAITS: portraits,
+        STAGE_ONE: {"data": loaded.extra.get("data"), "people": loaded.marks},
     }
     _check_out(out, settings)
     jobs = [job for person in subjects.people for job in _jobs(person, len(subjects.portraits(person)), portraits)]
     with alone(out):
         for path in (partial for job in jobs for partial in leftovers(out / job.file)):
             path.unlink()
-        if not (out / SETTINGS).exists():
+        if not _says(out / SETTINGS, {"format": FORMAT} | settings):  # none yet, or fewer portraits
             write_json(out / SETTINGS, {"format": FORMAT} | settings)
         there = {job for job in jobs if _reason(out / job.file) is not None}
         missing = [job for job in jobs if job not in there]
@@ -111,8 +114,9 @@ def build_clouds(
         people: dict[str, list[dict[str, Any]]] = {}
         for job in jobs:
             people.setdefault(job.person, []).append(_entry(out, job))
-        if missing or not _is_manifest_of(out, people):
-            write_json(out / MANIFEST, {"format": FORMAT, "settings": settings, "people": people})
+        manifest = {"format": FORMAT, "settings": settings, "people": people}
+        if not _says(out / MANIFEST, manifest):
+            write_json(out / MANIFEST, manifest)
     entries = [entry for found in people.values() for entry in found]
     left = [entry[REASON] for entry in entries if entry[REASON] != "ended"]
     points = [entry["points"] for entry in entries if entry[REASON] == "ended"]
@@ -125,7 +129,7 @@ def check_origin(subjects: TrainingSet, loaded: Loaded, encoder: ImageEncoder) -
     wrong = {
         "tokenizer": loaded.tokenizer != subjects.tokenizer,
         "rig": loaded.rig is not None and loaded.rig != rig,
-        "image encoder": (encoder.count, encoder.width) != loaded.image_tokens,
+        "image encoder": loaded.misfit(encoder) is not None,
     }
     names = [name for name, found in wrong.items() if found]
     if names:
@@ -152,15 +156,31 @@ def _check_out(out: Path, settings: dict[str, Any]) -> None:
     lines = [
         f"{key} is {theirs.get(key, 'missing')!r} there and {ours.get(key, 'missing')!r} here"
         for key in sorted(theirs.keys() | ours.keys())
-        if theirs.get(key) != ours.get(key)
+        # Who stage one has learnt from follows from its fingerprint, and is a long list.
+        if theirs.get(key) != ours.get(key) and not key.startswith(f"{STAGE_ONE}.") and key != PORTRAITS
     ]
+    made = before.get(PORTRAITS)
+    if not lines and isinstance(made, int) and made > settings[PORTRAITS]:
+        raise UsageError(
+            f"{out} was made with --portraits {made}, and {settings[PORTRAITS]} would leave finished clouds out: give "
+            f"{made} or more, or choose another --out."
+        )
     if lines:
         raise UsageError(f"{out} was begun with other settings:\n  " + "\n  ".join(lines) + "\nChoose another --out.")
 
 
 def _jobs(person: str, there: int, most: int) -> list[_Job]:
-    numbers = [0, *evenly(range(1, there), most - 1)] if most > 1 else [0]
+    numbers = sorted(spread(there, most))
     return [_Job(person, number, f"{person}/cloud-{number:02d}.safetensors") for number in numbers]
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most ``most`` of 0 to ``count`` - 1, spread over all: after 0 always the number that is farthest from those
+    before, the first of equals. What a smaller ``most`` chooses, a larger one does too."""
+    found = [0]
+    while len(found) < min(count, most):
+        found.append(max(range(count), key=lambda n: (min(abs(n - other) for other in found), -n)))
+    return found
 
 
 def _generate(
@@ -254,9 +274,9 @@ def _entry(out: Path, job: _Job) -> dict[str, Any]:
     }
 
 
-def _is_manifest_of(out: Path, people: dict[str, Any]) -> bool:
-    """Whether the manifest that is there says so already."""
+def _says(path: Path, values: dict[str, Any]) -> bool:
+    """Whether a file says so already; one that cannot be read is written anew."""
     try:
-        return bool(json.loads((out / MANIFEST).read_text(encoding="utf-8"))["people"] == people)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False  # it is written anew
+        return bool(json.loads(path.read_text(encoding="utf-8")) == json.loads(json.dumps(values)))
+    except (OSError, ValueError):
+        return False

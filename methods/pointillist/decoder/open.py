@@ -16,6 +16,8 @@ from avatarbench.methods.pointillist.decoder.frames import Recordings
 from avatarbench.methods.pointillist.decoder.motion import movable_of
 from avatarbench.methods.pointillist.decoder.run import Origin
 from avatarbench.methods.pointillist.decoder.validation import Validation
+from avatarbench.methods.pointillist.training.evaluation import Remembered
+from avatarbench.methods.pointillist.training.state import flat
 from avatarbench.methods.pointillist.training_set import TrainingSet
 
 
@@ -58,7 +60,7 @@ def opened(
         subjects,
         drawn,
         batches,
-        Origin(subjects.digest, drawn.digest, frames.digest, drawn.fingerprint, digest),
+        Origin(subjects.digest, drawn.digest, frames.digest, drawn.fingerprint, digest, drawn.sampling),
     )
 
 
@@ -73,8 +75,17 @@ def _check_pair(subjects: TrainingSet, drawn: Clouds, trained: Opened) -> None:
             f"{drawn.root} holds clouds of the stage one {drawn.fingerprint[:12]}, and {trained.clouds.root} those of "
             f"{trained.clouds.fingerprint[:12]}: generate both with one checkpoint."
         )
+    theirs, ours = flat(trained.clouds.sampling), flat(drawn.sampling)
+    lines = [f"{key} is {theirs.get(key)!r} there and {ours.get(key)!r} here" for key in ours | theirs]
+    unlike = [line for line, key in zip(lines, ours | theirs, strict=True) if theirs.get(key) != ours.get(key)]
+    if unlike:
+        raise DataError(
+            f"{drawn.root} was not drawn as {trained.clouds.root}:\n  " + "\n  ".join(unlike) + "\nGenerate both with "
+            "the same options."
+        )
 
 
 def validation_of(held: Opened, learnt: Opened) -> Validation:
-    """Raises UsageError for people that are trained on."""
-    return Validation(held.subjects, learnt.subjects, held.batches)
+    """Raises UsageError for people that either stage is trained on."""
+    known = held.clouds.known
+    return Validation(held.subjects, learnt.subjects, held.batches, None if known is None else Remembered(known))

@@ -26,13 +26,19 @@ WEIGHTS = DECODER
 
 class Origin(NamedTuple):
     """What the weights come from: digests of the training ``data``, of the ``clouds`` and of the ``views``; the
-    fingerprint of the stage one that made the clouds, ``ar``; ``rig``: the digest of the faces that bindings name."""
+    fingerprint of the stage one that made the clouds, ``ar``; ``rig``: the digest of the faces that bindings name;
+    ``sampling``: how the clouds were drawn (``Clouds.sampling``), of which their digest tells too."""
 
     data: str
     clouds: str
     views: str
     ar: str
     rig: str
+    sampling: dict[str, Any] | None = None
+
+    def digests(self) -> dict[str, str]:
+        """What training depends on, by name."""
+        return {key: value for key, value in self._asdict().items() if key != "sampling"}
 
 
 def train(
@@ -60,7 +66,7 @@ def train(
             with written(out):
                 held.enter_context(alone(out, WEIGHTS, load_decoder))
         trainer = Trainer(batches, config, accelerator)
-        described = {**origin._asdict(), "tokenizer": json.dumps(batches.clouds.tokenizer.to_json())}
+        described = {**origin.digests(), "tokenizer": json.dumps(batches.clouds.tokenizer.to_json())}
         seconds = read_state(out / STATE, trainer, described) if (out / STATE).exists() else 0.0
 
         def save(seconds: float) -> None:
@@ -96,7 +102,7 @@ def _save_weights(path: Path, trainer: Trainer, origin: Origin, seconds: float) 
         "data": origin.data,
         "clouds": origin.clouds,
         "views": origin.views,
-    }
+    } | (origin.sampling or {})
     save_decoder(
         path,
         trainer.ema.average,

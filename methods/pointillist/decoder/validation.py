@@ -21,7 +21,7 @@ from avatarbench.methods.pointillist.decoder.gaussians import cloud_of
 from avatarbench.methods.pointillist.decoder.loss import Perceptual, Terms, terms, weighted
 from avatarbench.methods.pointillist.decoder.model import Decoder
 from avatarbench.methods.pointillist.decoder.trainer import decoded, pictures
-from avatarbench.methods.pointillist.training.evaluation import Marked, seen_before
+from avatarbench.methods.pointillist.training.evaluation import Marked, Named, seen_before
 
 FOLDER = "validation"
 VIEWS = 4
@@ -42,13 +42,22 @@ class Validation:
     """Of the first portrait with a finished cloud of every person in ``held``, whose clouds and frames ``batches`` has.
 
     A call on all processes, which share the people, returns the same on each: means over people of the loss and of its
-    terms without their weights. Raises UsageError for people that are trained on.
+    terms without their weights. ``before``: whom stage one was trained on, where that is known. Raises UsageError for
+    people that are trained on, also by stage one alone: its clouds of them are no stranger's.
     """
 
-    def __init__(self, held: Marked, trained: Marked, batches: Batches, views: int = VIEWS) -> None:
+    def __init__(
+        self, held: Marked, trained: Marked, batches: Batches, before: Named | None = None, views: int = VIEWS
+    ) -> None:
         both = seen_before(held, trained)
         if both:
             raise UsageError(f"{', '.join(both)} are trained on too: evaluate on other people.")
+        both = [] if before is None else seen_before(held, before)
+        if both:
+            raise UsageError(
+                f"{', '.join(both)}: stage one was trained on them, so that its clouds of them are no stranger's. "
+                "Evaluate on other people."
+            )
         self.held, self.batches = held, batches
         self._chosen = {person: evenly(range(batches.frames.count(person)), views) for person in batches.people}
         self.shown = evenly(batches.people, SHOWN)
