@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,7 +17,8 @@ from avatarbench.methods.pointillist.decoder.model import Decoder
 from avatarbench.methods.pointillist.stage_one import StageOne
 from avatarbench.methods.pointillist.tokenizer import Cube, Tokenizer, Vocabulary
 
-BOUND = 12
+BOUND = 600
+"""Ten times what untrained weights end a cloud after."""
 TOKENS = (196, 512)
 CONFIG = Config(
     preset="tiny",
@@ -32,13 +35,13 @@ CONFIG = Config(
 TOKENIZER = Tokenizer(Vocabulary(64, 1199), Cube((-0.3, -0.3, -0.3), 0.6), "z")
 
 
-def write_stage_one(path: Path, seed: int = 0) -> str:
+def write_stage_one(path: Path, seed: int = 0, extra: Mapping[str, Any] | None = None) -> str:
     """Its fingerprint."""
     torch.manual_seed(seed)
-    return save_checkpoint(path, StageOne(CONFIG, TOKENS), CONFIG, TOKENIZER, TOKENS, {})
+    return save_checkpoint(path, StageOne(CONFIG, TOKENS), CONFIG, TOKENIZER, TOKENS, extra or {})
 
 
-def write_decoder(path: Path, stage_one: str, variant: str = "full") -> Path:
+def write_decoder(path: Path, stage_one: str, variant: str = "full", extra: Mapping[str, Any] | None = None) -> Path:
     """A decoder for the stage one of that fingerprint, whose heads are moved off their start, so that inputs count."""
     config = DecoderConfig.model_validate(
         {"preset": "tiny", "variant": variant, "width": 32, "blocks": 1, "heads": 2, "bands": 2}
@@ -49,5 +52,6 @@ def write_decoder(path: Path, stage_one: str, variant: str = "full") -> Path:
         for head in (model.heads.colour, model.heads.scale, model.heads.offset):
             head.weight.normal_(0, 0.05)
     rig = faces_digest(binding_rig(CONFIG).faces)
-    save_decoder(path, model, config, TOKENS, None if variant == "flame-position" else stage_one, TOKENIZER, rig, {})
+    known = None if variant == "flame-position" else stage_one
+    save_decoder(path, model, config, TOKENS, known, TOKENIZER, rig, extra or {})
     return path

@@ -18,11 +18,15 @@ from avatarbench.tracking.anny_fit import AnnyFit
 class PointAvatar:
     """``head``: the canonical Gaussians, whose transfer of the rig's attributes is made once and serves every frame;
     ``fit``: the head as the portrait shows it; ``info``: how many Gaussians there are and the seconds that making them
-    took, a stage each. Each frame is rendered by itself."""
+    took, a stage each, and, where there were some, ``tries`` of the generation. Each frame is rendered by itself."""
 
-    def __init__(self, head: GaussianHead, fit: AnnyFit, seconds: Mapping[str, float]) -> None:
+    def __init__(
+        self, head: GaussianHead, fit: AnnyFit, seconds: Mapping[str, float], tries: int | None = None
+    ) -> None:
         self.head, self.fit = head, fit
         self.info = {"gaussians": float(len(head.cloud))} | {f"{stage}_seconds": s for stage, s in seconds.items()}
+        if tries is not None:
+            self.info["generation_tries"] = float(tries)
         self.save = head.save
 
     def render(self, motion: Motion) -> NDArray[np.float32]:

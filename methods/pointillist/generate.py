@@ -40,12 +40,9 @@ def generate(request: Request, watch: Watch) -> list[Made]:
     loaded = load_checkpoint(request.checkpoint or shipped(), device_of(request.device))
     options = options_of(loaded.config.generate, request.temperature, request.top_k, request.top_p, request.points)
     encoder = load_encoder(loaded.config.image, next(loaded.model.parameters()).device)
-    if (encoder.count, encoder.width) != loaded.image_tokens:
-        raise AssetError(
-            f"the image encoder '{loaded.config.image.encoder}' gives {encoder.count} x {encoder.width} tokens, and "
-            f"the checkpoint was trained with {loaded.image_tokens[0]} x {loaded.image_tokens[1]}: they are of two "
-            "networks. Pull the assets again."
-        )
+    unlike = loaded.misfit(encoder)
+    if unlike is not None:
+        raise AssetError(f"{unlike}: they are of two networks. Pull the assets again.")
     conditions: dict[int, PortraitCondition] = {}
     failures: dict[int, str] = {}
     for number, portrait in enumerate(request.portraits):
@@ -162,8 +159,25 @@ def _saved(
         with writing(files[1]) as temporary, temporary.open("wb") as stream:
             np.savez(stream, **arrays)
     write_ply(dots(points, colours), out)
-    ended = drawn.reason == "ended"
-    return Made(request.portraits[number], tuple(files), len(points.positions), drawn.seconds, ended, condition.notes)
+    ended, count, notes = drawn.reason == "ended", len(points.positions), condition.notes
+    if count < loaded.least:
+        notes += (f"{_few(count, loaded)}: try another --seed.",)
+    return Made(request.portraits[number], tuple(files), count, drawn.seconds, ended, notes)
+
+
+def flaw(drawn: Generated, loaded: Loaded) -> str | None:
+    """Why what was drawn is no head's cloud to go on with; None where it is one."""
+    wrong = fault(drawn.tokens, loaded.tokenizer.vocabulary)
+    if wrong is not None:
+        return f"what was generated is no cloud: {wrong}"
+    count = len(drawn.tokens) // SLOTS - 2
+    if drawn.reason != "ended":
+        return f"it reached the bound of {count} points without an end"
+    return _few(count, loaded) if count < loaded.least else None
+
+
+def _few(count: int, loaded: Loaded) -> str:
+    return f"the cloud ended after {count} points, and the smallest that was trained on has {loaded.fewest}"
 
 
 def _clock(seconds: float) -> str:

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from avatarbench.errors import AssetError, AvatarbenchError, DataError, Unscorable, UsageError
 from avatarbench.gaussians.head import GaussianHead
+from avatarbench.generator import SEEDS
 from avatarbench.method import FaceTrack, Portrait
 from avatarbench.methods.pointillist.avatar import PointAvatar
 from avatarbench.methods.pointillist.checkpoint import load_checkpoint, shipped
@@ -30,9 +31,8 @@ from avatarbench.methods.pointillist.decoder.checkpoint import check_pair, load_
 from avatarbench.methods.pointillist.decoder.config import Variant
 from avatarbench.methods.pointillist.decoder.gaussians import cloud_of, inputs_of, rig_points
 from avatarbench.methods.pointillist.engine import Engine
-from avatarbench.methods.pointillist.generate import device_of, options_of
+from avatarbench.methods.pointillist.generate import device_of, flaw, options_of
 from avatarbench.methods.pointillist.images import ImageEncoder, load_encoder
-from avatarbench.methods.pointillist.measures import fault
 from avatarbench.methods.pointillist.tokenizer import SLOTS, Points
 from avatarbench.tracking import driving
 from avatarbench.tracking.anny_fit import AnnyFit, fit_motion
@@ -42,11 +42,22 @@ WHITE = 250
 """Of 255: a picture whose every pixel outside of the mask is at least this bright stands on white already."""
 
 
+class Drawn(NamedTuple):
+    """``states`` (N, 4, W): what predicted the points, None where the decoder reads none; ``tries``: how many clouds
+    were drawn until one came to an end, None where none are drawn."""
+
+    points: Points
+    states: Tensor | None
+    tries: int | None
+
+
 class Pointillist:
     """Builds avatars with trained weights: those that ship, or those named.
 
     ``checkpoint``: of stage one, ``decoder``: of stage two, files; ``seed``: the same one gives the same avatar;
-    ``temperature``, ``top_k``, ``top_p``, ``points``: of the sampling, the checkpoint's where None; ``device``: auto,
+    ``temperature``, ``top_k``, ``top_p``, ``points``: of the sampling, where None as the clouds were drawn that the
+    decoder was trained on, or, where it does not say, as stage one's checkpoint has it; ``retries``: how often a cloud
+    is drawn again, under the seeds that follow, where it came to no end or is too small to be a head; ``device``: auto,
     cpu, cuda or cuda:N.
 
     Raises AssetError where weights are missing, DataError for such as do not belong together, UsageError for options
@@ -65,9 +76,12 @@ class Pointillist:
         top_k: int | None = None,
         top_p: float | None = None,
         points: int | None = None,
+        retries: int = 3,
         device: str = "auto",
     ) -> None:
-        self.seed, self.device = seed, device_of(device)
+        if not 0 <= seed < SEEDS or retries < 0:
+            raise UsageError(f"seed={seed} retries={retries}: give a seed from 0 to 2**63 - 1, and no retries below 0.")
+        self.seed, self.retries, self.device = seed, retries, device_of(device)
         stage_one = _path(checkpoint) or shipped()
         self.loaded = load_checkpoint(stage_one, self.device)
         stage_two = _path(decoder) or shipped_decoder(self.shipped)
@@ -83,7 +97,8 @@ class Pointillist:
                 f"{stage_one} binds to the rig '{self.loaded.config.rig}', and portraits are tracked with Anny's head "
                 "alone: name weights that were trained on Anny, as the preset mini's."
             )
-        self.options = options_of(self.loaded.config.generate, temperature, top_k, top_p, points)
+        own = self.decoder.sampling or self.loaded.config.generate
+        self.options = options_of(own, temperature, top_k, top_p, points)
 
     @classmethod
     def obstacles(cls, **options: Any) -> list[str]:
@@ -97,14 +112,14 @@ class Pointillist:
         return []
 
     def build(self, portrait: Portrait) -> PointAvatar:
-        """Raises Unscorable where no face was found in the portrait or none that can be fitted, DataError for a picture
-        that is too small."""
+        """Raises Unscorable where no face was found in the portrait or none that can be fitted, and where no cloud came
+        to an end; DataError for a picture that is too small."""
         begun = time.perf_counter()
         face = driving.checked(portrait.face, "portrait")
         fit = tracked(portrait, face)
         condition = self.condition(portrait, face, fit)
         prepared = time.perf_counter()
-        points, states = self.points(condition)
+        points, states, tries = self.points(condition)
         generated = time.perf_counter()
         head = self.decoded(points, states, condition, fit)
         seconds = {
@@ -112,33 +127,41 @@ class Pointillist:
             "generation": generated - prepared,
             "decoding": time.perf_counter() - generated,
         }
-        return PointAvatar(head, _placed(fit, face, portrait), seconds)
+        return PointAvatar(head, _placed(fit, face, portrait), seconds, tries)
 
     def condition(self, portrait: Portrait, face: FaceTrack, fit: AnnyFit) -> PortraitCondition:
-        """What stage one and the decoder see of a portrait: the same as training's portraits went through, with the
-        face and the head that were found before."""
+        """What stage one and the decoder see of a portrait: the picture and the head that a training set would store of
+        it (``build_portraits.track``), from the ``face`` and the head that were found before."""
         image, _ = read_portrait(portrait.image, _needed(portrait))
         loaded, small = self.loaded, binding_rig(self.loaded.config, self.loaded.rig)
         vertices = rest_of(fit, small)
         picture = framed(image, face)
         return mesh_condition(picture, vertices, small.faces, loaded.config, loaded.tokenizer, self._encoder, self.seed)
 
-    def points(self, condition: PortraitCondition) -> tuple[Points, Tensor | None]:
-        """The points of one subject and the states (N, 4, W) that predicted them, None where the decoder reads none.
-        Raises Unscorable where stage one ends before its first point."""
+    def points(self, condition: PortraitCondition) -> Drawn:
+        """The points of one subject, and what predicted them. A cloud without an end is no head, whose upper part it
+        lacks, and neither is one that is far too small: others are drawn, under the seeds that follow.
+
+        Raises Unscorable where no seed gives one."""
         if not self.decoder.config.generated:
             small = binding_rig(self.loaded.config, self.loaded.rig)
-            return rig_points(condition.vertices, small.faces), None
+            return Drawn(rig_points(condition.vertices, small.faces), None, None)
         with torch.inference_mode():
             inputs = (condition.image_tokens[None].to(self.device), condition.samples[None].to(self.device))
             context = self.loaded.model.condition(*inputs)
-        (drawn,) = self._engine.generate(context, self.options, [self.seed])
-        wrong = fault(drawn.tokens, self.loaded.tokenizer.vocabulary)
-        if wrong is not None:
-            raise Unscorable(f"what was generated is no cloud ({wrong}): try another seed.")
-        states = drawn.states.float().reshape(-1, SLOTS, drawn.states.shape[-1])
-        points = self.loaded.tokenizer.decode(drawn.tokens.cpu())
-        return points, states if self.decoder.config.reads_states else None
+        wrong: list[str] = []
+        for seed in ((self.seed + n) % SEEDS for n in range(self.retries + 1)):
+            (drawn,) = self._engine.generate(context, self.options, [seed])
+            why = flaw(drawn, self.loaded)
+            if why is None:
+                states = drawn.states.float().reshape(-1, SLOTS, drawn.states.shape[-1])
+                points = self.loaded.tokenizer.decode(drawn.tokens.cpu())
+                return Drawn(points, states if self.decoder.config.reads_states else None, len(wrong) + 1)
+            wrong.append(f"seed {seed}: {why}")
+        raise Unscorable(
+            f"stage one drew no cloud that can be decoded ({'; '.join(wrong)}): give another seed, more retries, or a "
+            "larger bound of points."
+        )
 
     def decoded(
         self, points: Points, states: Tensor | None, condition: PortraitCondition, fit: AnnyFit
@@ -156,10 +179,13 @@ class Pointillist:
     @cached_property
     def _encoder(self) -> ImageEncoder:
         found = load_encoder(self.loaded.config.image, self.device)
-        if (found.count, found.width) != self.loaded.image_tokens:
+        unlike = self.loaded.misfit(found)
+        if unlike is not None:
+            raise DataError(f"{unlike}: pull the assets again.")
+        if self.decoder.encoder not in (None, found.fingerprint):
             raise DataError(
-                f"the image encoder gives {found.count} x {found.width} tokens, and the weights were trained with "
-                f"{self.loaded.image_tokens[0]} x {self.loaded.image_tokens[1]}: pull the assets again."
+                f"the image encoder is {found.fingerprint[:12]}, and the decoder was trained with that of "
+                f"{str(self.decoder.encoder)[:12]}: pull the assets again."
             )
         return found
 

@@ -12,15 +12,20 @@ import pytest
 import torch
 
 from avatarbench import registry
-from avatarbench.errors import DataError, Unscorable
+from avatarbench.datasets.nersemble import NersembleDataset
+from avatarbench.datasets.openheads import embedded_split
+from avatarbench.errors import DataError, Unscorable, UsageError
 from avatarbench.gaussians.head import load_head
 from avatarbench.method import FaceTrack, Motion, Portrait
+from avatarbench.methods.pointillist import build_portraits
 from avatarbench.methods.pointillist.ablations import ArFeature, ArPosition, FlamePosition
 from avatarbench.methods.pointillist.avatar import PointAvatar
-from avatarbench.methods.pointillist.conditioning import portrait_condition
+from avatarbench.methods.pointillist.checkpoint import COUNTS
+from avatarbench.methods.pointillist.conditioning import binding_rig, portrait_condition
 from avatarbench.methods.pointillist.images import load_encoder
-from avatarbench.methods.pointillist.method import Pointillist, tracked
-from avatarbench.metrics.face import track
+from avatarbench.methods.pointillist.method import Drawn, Pointillist, tracked
+from avatarbench.metrics.face import FaceLandmarker, track
+from avatarbench.openheads.cameras import FRONTAL
 from avatarbench.run.config import RunConfig
 from avatarbench.run.preflight import check, resolve
 from tests.e2e.media import FACE
@@ -75,7 +80,8 @@ def test_a_portrait_becomes_gaussians_on_its_tracked_head(avatar: PointAvatar) -
     head = avatar.head
     assert 0 < len(head.cloud) <= BOUND
     assert avatar.info["gaussians"] == len(head.cloud)
-    assert avatar.info.keys() == {"gaussians", "tracking_seconds", "generation_seconds", "decoding_seconds"}
+    seconds = {"tracking_seconds", "generation_seconds", "decoding_seconds"}
+    assert avatar.info.keys() == {"gaussians", "generation_tries"} | seconds
     assert min(avatar.info.values()) > 0
     assert (head.form, len(head.faces)) == ("barycentric", CONFIG.faces)
     assert np.array_equal(head.shape.numpy(), avatar.fit.shape)
@@ -85,12 +91,74 @@ def test_the_same_seed_gives_the_same_avatar_and_another_one_another(
     method: Pointillist, avatar: PointAvatar, weights: Weights
 ) -> None:
     assert torch.equal(method.build(_portrait()).head.cloud.means, avatar.head.cloud.means)
-    other = Pointillist(weights.stage_one, weights.decoder, seed=1, points=3, device="cpu").build(_portrait())
-    assert len(other.head.cloud) <= 3
+    other = Pointillist(weights.stage_one, weights.decoder, seed=1, device="cpu").build(_portrait())
     assert not torch.equal(other.head.cloud.means[:1], avatar.head.cloud.means[:1])
 
 
-def test_stage_one_sees_what_it_saw_of_training_portraits(method: Pointillist) -> None:
+def test_a_cloud_without_an_end_is_drawn_again_under_the_seeds_that_follow(
+    method: Pointillist, avatar: PointAvatar, weights: Weights
+) -> None:
+    condition = method.condition(_portrait(), _face(), avatar.fit)
+
+    def drawn(**options: int) -> Drawn:
+        return Pointillist(weights.stage_one, weights.decoder, device="cpu", **options).points(condition)
+
+    alone = [drawn(seed=seed, retries=0) for seed in range(4)]
+    assert [one.tries for one in alone] == [1] * 4
+    counts = [len(one.points.bindings) for one in alone]
+    bound = max(min(counts[1:]), 1)
+    first = next(n for n, count in enumerate(counts) if count <= bound)
+    found = drawn(points=bound)
+    assert found.tries == first + 1
+    assert torch.equal(found.points.positions, alone[first].points.positions)
+    assert found.states is not None
+    assert torch.equal(found.states, alone[first].states)
+    with pytest.raises(Unscorable, match=r"seed 0: it reached the bound of 1 points .*; seed 1: .* give another seed"):
+        drawn(points=1, retries=1)
+    with pytest.raises(UsageError, match="retries=-1"):
+        drawn(retries=-1)
+
+
+def test_a_cloud_far_smaller_than_any_that_was_trained_on_is_drawn_again(
+    weights: Weights, avatar: PointAvatar, tmp_path: Path
+) -> None:
+    write_stage_one(tmp_path / "ar.safetensors", extra={COUNTS: [2 * BOUND, 3 * BOUND]})
+    method = Pointillist(tmp_path / "ar.safetensors", weights.decoder, retries=1, device="cpu")
+    condition = method.condition(_portrait(), _face(), avatar.fit)
+    with pytest.raises(Unscorable, match=rf"ended after \d+ points, and the smallest .* has {2 * BOUND}; seed 1: "):
+        method.points(condition)
+
+
+def test_points_are_drawn_as_the_decoders_were_unless_asked_otherwise(weights: Weights, tmp_path: Path) -> None:
+    sampling = {"generate": {"points": 7, "temperature": 0.5}, "precision": "float32", "encoder": "another"}
+    own = write_decoder(tmp_path / "d.safetensors", weights.fingerprint, extra=sampling)
+    method = Pointillist(weights.stage_one, own, device="cpu")
+    assert (method.options.points, method.options.temperature) == (7, 0.5)
+    asked = Pointillist(weights.stage_one, own, points=9, device="cpu").options
+    assert (asked.points, asked.temperature) == (9, 0.5)
+    with pytest.raises(
+        DataError, match=r"the image encoder is \w{12}, and the decoder was trained with that of another"
+    ):
+        method.condition(_portrait(), _face(), tracked(_portrait(), _face()))
+
+
+def test_stage_one_sees_what_a_training_set_would_store_of_the_picture(method: Pointillist) -> None:
+    data, sequence = NersembleDataset(embedded_split()), f"501_PORTRAIT_{FRONTAL}"
+    image, mask = data.read(sequence, 0), data.mask(sequence, 0)
+    (face,) = track([image])
+    assert isinstance(face, FaceTrack)
+    landmarker = FaceLandmarker()
+    stored = build_portraits.track(image, binding_rig(CONFIG), landmarker)
+    landmarker.close()
+    assert not isinstance(stored, str)
+    portrait = Portrait("p", image, mask, face)
+    found = method.condition(portrait, face, tracked(portrait, face))
+    assert mask is not None
+    assert np.array_equal(found.image, stored[0])
+    assert torch.equal(found.vertices, stored[1])
+
+
+def test_stage_one_sees_what_generating_from_the_portrait_alone_shows_it(method: Pointillist) -> None:
     encoder = load_encoder(CONFIG.image)
     expected = portrait_condition(FACE, CONFIG, TOKENIZER, encoder)
     portrait = _portrait()
