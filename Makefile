@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 METHODS := -m source-copy -m oracle -m face-warp -m photo-rig
+MINI := mini mini-flame-position mini-ar-feature mini-ar-position
 OPENHEADS := -p openheads-self -p openheads-cross -p openheads-cross-gt
 
 .PHONY: help setup demo demo-full test test-extra lint lock manifests fits mini benchmark clean
@@ -46,15 +47,25 @@ manifests: setup ## resolve the protocols' shipped manifests anew, after the emb
 fits: setup ## fit the avatars of the test split's people anew; VIEWS: see data openheads-test --views
 	$(BIN)/python -m avatarbench.openheads.fits "$(VIEWS)" avatarbench/openheads/test
 
-mini: setup ## train AvatarPointillist's mini anew, in DIR: hours on two cores, interrupt it when you like
+mini: setup ## train AvatarPointillist's mini anew, in DIR, with the ablations of its decoder: hours on two cores, interrupt it when you like
 	@test -n "$(DIR)" || { echo "name a folder: make mini DIR=mini"; exit 2; }
 	$(BIN)/avatarbench train pointillist data --data "$(DIR)/people" --openheads 36 --out "$(DIR)/set"
 	$(BIN)/avatarbench data openheads-test --views --out "$(DIR)/views"
 	$(BIN)/avatarbench train pointillist data --data "$(DIR)/views" --portraits avatarbench/openheads/test \
 	  --tokenizer "$(DIR)/set" --out "$(DIR)/held"
 	$(BIN)/avatarbench train pointillist ar --data "$(DIR)/set" --out "$(DIR)/ar"
+	$(BIN)/avatarbench train pointillist export "$(DIR)/ar/ar.safetensors" --out "$(DIR)/mini.safetensors"
 	$(BIN)/avatarbench train pointillist evaluate --data "$(DIR)/set" --held-out "$(DIR)/held" \
-	  --checkpoint "$(DIR)/ar/ar.safetensors" --out "$(DIR)/evaluation"
+	  --checkpoint "$(DIR)/mini.safetensors" --out "$(DIR)/evaluation"
+	$(BIN)/avatarbench train pointillist clouds --data "$(DIR)/set" --checkpoint "$(DIR)/mini.safetensors" --out "$(DIR)/clouds"
+	$(BIN)/avatarbench train pointillist clouds --data "$(DIR)/held" --checkpoint "$(DIR)/mini.safetensors" --portraits 1 \
+	  --out "$(DIR)/held-clouds"
+	for preset in $(MINI); do \
+	  $(BIN)/avatarbench train pointillist decoder --preset $$preset --data "$(DIR)/set" --clouds "$(DIR)/clouds" \
+	    --views "$(DIR)/people" --eval "$(DIR)/held" --eval-clouds "$(DIR)/held-clouds" --eval-views "$(DIR)/views" \
+	    --out "$(DIR)/$$preset" || exit; \
+	  $(BIN)/avatarbench train pointillist export "$(DIR)/$$preset/decoder.safetensors" --out "$(DIR)/$$preset.decoder.safetensors"; \
+	done
 
 benchmark: setup ## speed and memory beside the reference packages
 	$(BIN)/python benchmarks/metrics.py
@@ -63,6 +74,7 @@ benchmark: setup ## speed and memory beside the reference packages
 	$(BIN)/python benchmarks/tracking.py
 	$(BIN)/python benchmarks/rasterize.py --skip-mitsuba
 	$(BIN)/python benchmarks/generate.py
+	$(BIN)/python benchmarks/animate.py
 
 clean: ## remove the environment and build products, not your runs
 	rm -rf .venv build dist *.egg-info
