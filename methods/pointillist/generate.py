@@ -160,7 +160,7 @@ def _saved(
             np.savez(stream, **arrays)
     write_ply(dots(points, colours), out)
     ended, count, notes = drawn.reason == "ended", len(points.positions), condition.notes
-    if count < loaded.least:
+    if ended and count < loaded.least:
         notes += (f"{_few(count, loaded)}: try another --seed.",)
     return Made(request.portraits[number], tuple(files), count, drawn.seconds, ended, notes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -150,6 +151,7 @@ def _untracked(monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
     class Encoder(NamedTuple):
         count: int = TOKENS[0]  # type: ignore[assignment]
         width: int = TOKENS[1]
+        fingerprint: str = "drawn"
 
     monkeypatch.setattr(module, "load_encoder", lambda *_: Encoder())
     monkeypatch.setattr(module, "portrait_condition", condition)
@@ -183,6 +185,19 @@ def test_finished_batches_are_on_disk_when_the_next_one_is_interrupted(
     assert all(one.failure is None for one in generate(request, lambda *_: None))
     assert [out.read_bytes() for out in request.outs[:8]] == before
     assert all(out.exists() for out in request.outs)
+
+
+def test_a_cloud_that_is_far_too_small_is_written_with_a_note(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checkpoint: Path
+) -> None:
+    found = load_checkpoint(checkpoint)
+    path, counts = tmp_path / "ar.safetensors", {"points": [1000, 1200]}
+    save_checkpoint(path, found.model, found.config, found.tokenizer, found.image_tokens, counts)
+    _untracked(monkeypatch, path)
+    (made,) = generate(replace(_request(tmp_path, path, 1), points=900), lambda *_: None)
+    (note,) = made.notes
+    assert note.startswith(f"the cloud ended after {made.points} points, and the smallest that was trained on has 1000")
+    assert made.files == (tmp_path / "0.ply",)
 
 
 def test_a_sequence_that_is_no_cloud_is_a_failure_of_its_portrait_alone(
