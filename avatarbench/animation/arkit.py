@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from avatarbench.animation.driver import Driver, Frame, Pose, beyond, turned
+from avatarbench.animation.driver import Driver, Frame, Pose, beyond, rate_of, turned
 from avatarbench.errors import DataError
 from avatarbench.gaussians.head import GaussianHead
 from avatarbench.metrics.face import ARKIT_NAMES
@@ -40,7 +40,10 @@ def of_csv(path: Path, head: GaussianHead) -> Driver:
     columns = {name.strip().lower(): place for place, name in enumerate(header)}
     arkit = _columns(rows, columns, head, path)
     turns = np.zeros((len(rows), 3))
-    if all(name in columns for name in ANGLES):
+    if lacking := [name for name in ANGLES if name not in columns]:
+        if len(lacking) < len(ANGLES):
+            raise DataError(f"{path} has head angles, but no {' and no '.join(lacking)}: give all three, or none.")
+    else:
         angles = rows[:, [columns[name] for name in ANGLES]]
         turns = np.array([turned(*row) if np.isfinite(row).all() else row for row in angles])
     return _driver(arkit, turns, CSV_FPS, head, path)
@@ -55,7 +58,9 @@ def of_arrays(arrays: Mapping[str, NDArray[Any]], head: GaussianHead, path: Path
     arkit = np.asarray(arrays["arkit"])
     if arkit.ndim != 2 or arkit.dtype.kind not in "fiu" or not len(arkit):
         raise DataError(f"{path}: 'arkit' is {arkit.shape} {arkit.dtype}, where (T, 52) numbers are expected.")
-    named = [str(name).lower() for name in arrays["arkit_names"]] if "arkit_names" in arrays else None
+    named = None
+    if "arkit_names" in arrays:
+        named = [str(name).lower() for name in np.asarray(arrays["arkit_names"]).reshape(-1)]
     if named is None and arkit.shape[1] != len(ARKIT_NAMES):
         raise DataError(
             f"{path}: 'arkit' has {arkit.shape[1]} coefficients a frame, and ARKit has {len(ARKIT_NAMES)}: give all of "
@@ -66,9 +71,9 @@ def of_arrays(arrays: Mapping[str, NDArray[Any]], head: GaussianHead, path: Path
         raise DataError(f"{path}: there are {len(names)} 'arkit_names' for {arkit.shape[1]} coefficients.")
     columns = {name: place for place, name in enumerate(names)}
     values = arkit.astype(np.float64)
-    fps = np.asarray(arrays["fps"]).reshape(-1)[:1] if "fps" in arrays else np.zeros(1)
+    fps = rate_of(arrays, path)
     ordered = _columns(values, columns, head, path)
-    return _driver(ordered, _rotations(arrays, len(values), path), float(fps[0]), head, path)
+    return _driver(ordered, _rotations(arrays, len(values), path), fps, head, path)
 
 
 def _driver(values: Rows, turns: Rows, fps: float, head: GaussianHead, path: Path) -> Driver:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from avatarbench.errors import DataError
 from avatarbench.method import Camera
 
 SLACK = 1e-3
@@ -35,6 +37,21 @@ class Frame(NamedTuple):
     pose: Pose | None
     picture: NDArray[np.uint8] | None = None
     reason: str = ""
+
+
+MOST_FPS = 1000.0
+MOST_SIDE = 16_384
+"""Pixels of a driver's picture."""
+
+
+def rate_of(arrays: Mapping[str, NDArray[Any]], path: Path) -> float:
+    """``fps`` of an .npz, 0 where there is none. Raises DataError for what is no frame rate."""
+    if "fps" not in arrays:
+        return 0.0
+    found = np.asarray(arrays["fps"])
+    if found.size != 1 or found.dtype.kind not in "fiu" or not 0 < float(found.reshape(())) <= MOST_FPS:
+        raise DataError(f"{path}: 'fps' is {found!r}, where one number above 0 and at most {MOST_FPS:g} is expected.")
+    return float(found.reshape(()))
 
 
 @dataclass

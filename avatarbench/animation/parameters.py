@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avatarbench.animation.driver import Driver, Frame, Pose, beyond
+from avatarbench.animation.driver import MOST_SIDE, Driver, Frame, Pose, beyond
 from avatarbench.errors import DataError
 from avatarbench.gaussians.head import GaussianHead
 from avatarbench.method import Camera, FlameParameters
@@ -34,6 +34,8 @@ def of_states(arrays: Arrays, head: GaussianHead, path: Path) -> Driver:
                 f"has {len(names)}): drive by parameters of that rig, or by a video."
             )
     count = len(arrays["expression"]) if arrays["expression"].ndim else 0
+    if not count:
+        raise DataError(f"{path}: 'expression' has no frame: track the driver again.")
     shapes = {
         "expression": (count, len(rig.expression_names)),
         "joints": (count, len(rig.joint_names), 3),
@@ -127,6 +129,9 @@ def _camera(arrays: Arrays, path: Path) -> Camera | None:
         return None
     k, pose = _floats(arrays, "K", (3, 3), path), _floats(arrays, "world_to_camera", (4, 4), path)
     size = _floats(arrays, "size", (2,), path)
-    if not (np.isfinite(k).all() and np.isfinite(pose).all() and (size > 0).all()):
-        raise DataError(f"{path}: its camera is not finite, or has no size: track the driver again.")
+    if not (np.isfinite(k).all() and np.isfinite(pose).all() and ((size >= 1) & (size <= MOST_SIDE)).all()):
+        raise DataError(
+            f"{path}: its camera is not finite, or has no picture of 1 to {MOST_SIDE} pixels a side: track the driver "
+            "again."
+        )
     return Camera(k.astype(np.float64), pose.astype(np.float64), int(size[0]), int(size[1]))

@@ -58,6 +58,9 @@ def animate(
         raise UsageError(f"--out {out}: a video is written as .mp4, a single frame also as .png.")
     if fps is not None and not 0 < fps <= 1000:
         raise UsageError(f"--fps {fps}: give more than 0, and at most 1000.")
+    for option, given in (("--driver", driver), ("AVATAR", avatar)):
+        if out.resolve() == given.resolve() or (given.is_dir() and given.resolve() in out.resolve().parents):
+            raise UsageError(f"--out {out} is, or lies in, {option} {given}, which is read: name another file.")
     colour = colour_of(background)
     from avatarbench.animation.film import Look, film
     from avatarbench.animation.opening import open_driver

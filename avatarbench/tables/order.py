@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 from avatarbench.run.record import MetricRecord
 from avatarbench.statistics import printed
@@ -26,7 +26,8 @@ def verdict(column: Sequence[PublishedValue], group: Group, metric: MetricRecord
     """``column`` is the paper's values of one metric; None where fewer than two of its methods are ranked in ours.
 
     A gap is how far the worse of two, in the paper's eyes, stands behind here: negative where they have changed places.
-    Gaps are taken of neighbours in the paper's order and of its best to every other; equal ones there have none.
+    Every pair that the paper holds apart is compared; printed are the gaps of neighbours in its order and of its best
+    to every other. Where several are its best, each must stand before all that are not.
     """
     cells = {v.method: group.cells[v.method, metric.id] for v in column if (v.method, metric.id) in group.cells}
     theirs = {v.method: v.value for v in column if v.method in cells and cells[v.method].ranked}
@@ -34,11 +35,11 @@ def verdict(column: Sequence[PublishedValue], group: Group, metric: MetricRecord
         return None
     ordered = _best_first(theirs, column[0].better)
     ours = _best_first({m: cells[m].result.value for m in ordered}, metric.better)
-    pairs = dict.fromkeys([*pairwise(ordered), *((ordered[0], m) for m in ordered[1:])])
-    apart = [(a, b) for a, b in pairs if theirs[a] != theirs[b]]
-    behind = {(a, b): _gap(cells[a], cells[b], metric) for a, b in apart}
-    whole = all(behind[p] > 0 for p in apart)
-    best = all(behind[p] > 0 for p in apart if p[0] == ordered[0])
+    behind = {(a, b): _gap(cells[a], cells[b], metric) for a, b in combinations(ordered, 2) if theirs[a] != theirs[b]}
+    top = [m for m in ordered if theirs[m] == theirs[ordered[0]]]
+    whole = all(gap > 0 for gap in behind.values())
+    best = all(gap > 0 for (a, _), gap in behind.items() if a in top)
+    apart = [p for p in dict.fromkeys([*pairwise(ordered), *((ordered[0], m) for m in ordered[1:])]) if p in behind]
     if whole:
         said = "holds"
     elif best:

@@ -79,8 +79,13 @@ class Pointillist:
         retries: int = 3,
         device: str = "auto",
     ) -> None:
-        if not 0 <= seed < SEEDS or retries < 0:
-            raise UsageError(f"seed={seed} retries={retries}: give a seed from 0 to 2**63 - 1, and no retries below 0.")
+        if not (isinstance(seed, int) and isinstance(retries, int) and 0 <= seed < SEEDS and retries >= 0):
+            raise UsageError(
+                f"seed={seed!r} retries={retries!r}: give a seed from 0 to 2**63 - 1, and no retries below 0."
+            )
+        for name, given in (("checkpoint", checkpoint), ("decoder", decoder)):
+            if not (given is None or isinstance(given, (str, Path))):
+                raise UsageError(f"{name}={given!r} is no path of a file of weights.")
         self.seed, self.retries, self.device = seed, retries, device_of(device)
         stage_one = _path(checkpoint) or shipped()
         self.loaded = load_checkpoint(stage_one, self.device)

@@ -58,6 +58,7 @@ def test_what_cannot_be_animated_is_said_before_any_frame(cli: Cli, tmp_path: Pa
         ((AVATAR, "--driver", "blank.png", "--out", "a.gif"), "a video is written as .mp4", 2),
         ((AVATAR, "--driver", "blank.png", "--out", "blank.png/a.mp4"), "nothing can be written there", 2),
         ((AVATAR, "--driver", "blank.png", "--out", "a.mp4", "--fps", "0"), "--fps 0.0", 2),
+        ((AVATAR, "--driver", "blank.png", "--out", "./blank.png"), "is, or lies in, --driver blank.png", 2),
     ):
         done = cli("animate", *arguments)
         assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr

@@ -109,6 +109,7 @@ def test_what_is_out_of_range_is_clamped_and_counted_and_an_empty_row_has_no_fac
         ([_row()[:-1]], HEADER, "line 2 has 57 cells, and the header names 58"),
         ([_row()[:-9]], HEADER[:-9], "no coefficient for 4 of ARKit's 52 actions (mouthUpperUpLeft"),
         ([], HEADER, "has no frame"),
+        ([_row()[:-2]], HEADER[:-2], "has head angles, but no headroll: give all three"),
     ],
 )
 def test_a_table_that_cannot_drive_is_refused_by_its_line(
@@ -184,6 +185,20 @@ def test_states_of_the_rig_drive_as_they_are_with_their_camera(tmp_path: Path) -
         (_states(expression_names=np.array(["a", "b"])), "not those of the avatar's rig 'anny'"),
         (_states(joints=np.full((2, 8, 3), np.nan)), "'joints' of frame 0 is not finite"),
         ({"weights": np.zeros(3)}, "holds weights, and no motion"),
+        *(
+            ({"arkit": np.zeros((2, 52)), "fps": np.array(fps)}, "where one number above 0 and at most 1000")
+            for fps in ("fast", [], np.nan, 1e12, -5)
+        ),
+        ({"arkit": np.zeros((2, 52)), "arkit_names": np.array("jawOpen")}, "1 'arkit_names' for 52"),
+        (_states(expression=np.zeros((0, 52))), "has no frame"),
+        (
+            _states(K=np.eye(3), world_to_camera=np.eye(4), size=np.array([0.4, 0.4])),
+            "has no picture of 1 to 16384 pixels",
+        ),
+        (
+            _states(K=np.eye(3), world_to_camera=np.eye(4), size=np.array([1e9, 1])),
+            "has no picture of 1 to 16384 pixels",
+        ),
     ],
 )
 def test_arrays_that_cannot_drive_are_refused_by_name(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:

@@ -112,6 +112,22 @@ def test_an_order_that_does_not_hold_is_told_with_ours(tmp_path: Path) -> None:
     assert "best is best in 0 of 1" in said
 
 
+def test_of_equals_in_the_paper_each_is_compared_with_all_others(tmp_path: Path) -> None:
+    """SplitAvatar's Table 4, SSIM: split-3x3 above split-1x1 and split-3x2, which are equal."""
+    table = find("splitavatar", "4")
+    paper = {row.method: row.value for row in table if (row.metric, row.task) == ("SSIM", "self")}
+    ordered = sorted(paper, key=lambda m: -paper[m])
+    ssim = metric("ssim", name="SSIM", better="higher")
+    values: dict[Any, Any] = {(m, "ssim"): [1 - 0.1 * n] * 4 for n, m in enumerate(ordered)}
+    equal = next(n for n, m in enumerate(ordered[1:]) if paper[m] == paper[ordered[n]])
+    later = ordered[equal + 1]
+    for value, said in ((values[later, "ssim"][0], "(best first), holds"), (1.05, "does not hold")):
+        run = tmp_path / said[-4:].strip()
+        rows = [method(m) for m in ordered]
+        write_run(run, rows, [ssim], values | {(later, "ssim"): [value] * 4}, pairs=4, people=2, protocol=SELF)
+        assert said in notes(fill(table, (run,), Path("none")))
+
+
 def test_a_method_that_cannot_be_ranked_is_left_out_of_the_order_and_named(tmp_path: Path) -> None:
     few = ["no face", "no face", *column(0.9)[2:]]
     run = one_run(tmp_path / "r", {FULL: column(0.1), POSITION: column(0.2), FLAME: few})
