@@ -77,7 +77,7 @@ def build(
             try:
                 portrait, notes = portrait_of(path, size, mask, landmarker)
                 made.append(_built(method, portrait, path, out, notes))
-            except OSError:
+            except (OSError, UsageError):  # of no one portrait: a full disk, a method whose avatars cannot be saved
                 raise
             except Exception as error:  # a method is anybody's code, and the other portraits go on
                 made.append(Built(path, failure=reason_of(error)))

@@ -63,7 +63,7 @@ def test_what_cannot_be_built_is_refused_with_its_reason(
     me = write_image(tmp_path / "me.png", FACE)
     for arguments, message, code in (
         ((me, "-m", "gaussian-fit"), "needs camera, views, which a portrait alone does not have", 2),
-        ((me, "-m", "source-copy"), "avatars of this method cannot be saved", 1),
+        ((me, "-m", "source-copy"), "avatars of this method cannot be saved", 2),
         ((me, "-m", "pointilist"), "did you mean 'pointillist'", 2),
         ((me, *weights, "--set", "sed=1"), "unexpected keyword argument 'sed'", 2),
         ((me, *weights, "--set", "seed"), "--set seed: give an option of the method as KEY=VALUE", 2),
