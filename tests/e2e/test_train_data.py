@@ -339,7 +339,9 @@ def test_people_are_rendered_first_where_that_is_asked_for(tmp_path: Path, monke
     assert json.loads((tmp_path / "people" / "openheads.json").read_text())["seed"] == 4
     found = TrainingSet(tmp_path / "set")
     assert [p["of"].split("/")[0] for p in found.described["001"]["portraits"]][:3] == ["PORTRAIT"] * 3
-    assert found.portraits("001")[0].image.shape == (24, 24, 3)
+    assert json.loads((tmp_path / "people" / "openheads.json").read_text())["size"] == 24
+    side = len(found.portraits("001")[0].image)
+    assert found.portraits("001")[0].image.shape == (side, side, 3)  # framed about the face
     for wrong, message in (
         ("views.sice=24", "there is no 'views.sice', did you mean 'size'?"),
         ("views.size=small", "views.size is 'small': give a number from 1"),
@@ -409,8 +411,8 @@ def test_help_lists_methods_and_stages_and_imports_nothing_heavy() -> None:
         "print(run(c.app, ['train', '--help']).output, run(c.app, ['train', 'pointillist', '--help']).output)\n"
         "print([m for m in ('torch', 'numpy', 'avatarbench.methods.pointillist.config') if m in sys.modules])"
     )
-    done = call([sys.executable, "-c", code], ROOT, columns=150)
-    assert "Stages: data, ar, evaluate" in done.stdout, done.stderr
+    done = call([sys.executable, "-c", code], ROOT, columns=200)
+    assert "Stages: data, ar, clouds, decoder, export, evaluate" in done.stdout, done.stderr
     assert "Fit every training person; store clouds, portraits and their tracking." in done.stdout
     assert done.stdout.strip().endswith("[]")
     for arguments, message in (
