@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +11,7 @@ import typer
 from avatarbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from avatarbench.methods.pointillist.training.loop import Interrupt, Watched
+    from avatarbench.methods.pointillist.training.loop import Watched
 
 
 def decoder(
@@ -55,6 +54,7 @@ def decoder(
     from avatarbench.methods.pointillist.decoder.presets import load_decoder_preset
     from avatarbench.methods.pointillist.decoder.run import WEIGHTS, train
     from avatarbench.methods.pointillist.training.loop import Interrupt, Stop, make_accelerator
+    from avatarbench.methods.pointillist.training.watch import Watch
     from avatarbench.run.progress import console
 
     config = load_decoder_preset(preset, overrides or [])
@@ -76,7 +76,7 @@ def decoder(
     for note in notes if shown else ():
         typer.echo(f"warning: {note}.", err=True)
     interrupt = Interrupt()
-    watch = _Watch(interrupt, config.train.steps, shown)
+    watch = Watch(interrupt, config.train.steps, shown, _pace, _told)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, watch.interrupt)
     try:
@@ -92,42 +92,8 @@ def decoder(
             typer.echo(f"{out}: this training is finished, and nothing was done. Another needs another --out.")
 
 
-class _Watch:
-    """The bar, on the first process alone, and what stops training: Ctrl-C and SIGTERM wait for the end of a step and
-    for its state to be saved; asked twice, they do not."""
-
-    def __init__(self, interrupt: Interrupt, steps: int, shown: bool) -> None:
-        from rich.progress import Progress, TextColumn
-
-        from avatarbench.run.progress import console, progress_bar
-
-        figures = TextColumn("loss {task.fields[loss]:.4f}, {task.fields[seconds]:.2f} s/step")
-        self._bar = Progress(TextColumn("{task.description}"), *progress_bar().columns[1:], figures, console=console)
-        self._task = self._bar.add_task("train", total=steps, loss=float("nan"), seconds=0.0, start=False)
-        self._interrupt, self._shown = interrupt, shown
-        self.made = 0
-
-    def __enter__(self) -> None:
-        if self._shown:
-            self._bar.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def __call__(self, watched: Watched) -> None:
-        step = watched.step
-        if not self.made:
-            self._bar.update(self._task, completed=step.step - 1)
-            self._bar.start_task(self._task)
-        self.made += 1
-        if self._shown and watched.held_out is not None:
-            self._bar.console.print(_told(step.step, watched.held_out), highlight=False, soft_wrap=True)
-        self._bar.update(self._task, completed=step.step, loss=step.loss, seconds=watched.seconds)
-
-    def interrupt(self, _number: int, _frame: FrameType | None) -> None:
-        if self._interrupt.asked:
-            raise KeyboardInterrupt
-        self._interrupt.asked = True
+def _pace(watched: Watched) -> str:
+    return f"{watched.seconds:.2f} s/step"
 
 
 def _told(step: int, found: dict[str, Any]) -> str:
