@@ -103,7 +103,8 @@ class Augment(Section):
 
 class Train(Section):
     """``batch``: windows a step over all processes; ``muon``: Muon's rate over ``rate``, which is AdamW's; ``smooth``:
-    standard deviation, in levels, of the soft target around an x or z (0: plain cross-entropy, the paper's)."""
+    standard deviation, in levels, of the soft target around an x or z (0: plain cross-entropy, the paper's); ``blank``:
+    share of windows that are learnt without their portrait, for ``generate.guidance`` (Ho and Salimans 2021)."""
 
     steps: int = Field(50_000, ge=1)
     batch: int = Field(4, ge=1)
@@ -116,6 +117,7 @@ class Train(Section):
     clip: float = Field(1.0, gt=0)
     ema: float = Field(0.999, ge=0, lt=1)
     smooth: float = Field(0.0, ge=0, le=64)
+    blank: float = Field(0.0, ge=0, lt=1)
     precision: Literal["fp32", "bf16"] = "bf16"
     checkpointing: bool = False
     seed: int = Field(0, ge=0, lt=2**63)

@@ -83,12 +83,14 @@ class Encoder(Protocol):
 
 class Batch(NamedTuple):
     """``tokens`` and ``following`` (B, T); ``image`` (B, I, W) of the encoder; ``samples`` (B, S, 6), normalised;
-    ``clamped``: points that a change moved out of the cube, which were put on its border."""
+    ``told`` (B,): 0 for a window that is learnt without its portrait, else 1; ``clamped``: points that a change moved
+    out of the cube, which were put on its border."""
 
     tokens: Tensor
     following: Tensor
     image: Tensor
     samples: Tensor
+    told: Tensor
     clamped: int
 
 
@@ -134,7 +136,9 @@ class Batches:
         found = cut(encoded.tokens, self._starts[person][window], config.window.length, tokenizer.vocabulary.pad)
         place = (person, which)
         image = self._image(portraits[which].image, place, change.mirrored, seed_of(seed, "light", n))
-        return Batch(found.tokens[None], found.following[None], image[None], samples[None], encoded.clamped)
+        blank = float(torch.rand((), generator=generator_at(seed, "blank", n))) < config.train.blank
+        told = torch.full((1,), 0.0 if blank else 1.0)
+        return Batch(found.tokens[None], found.following[None], image[None], samples[None], told, encoded.clamped)
 
     def _image(self, image: NDArray[uint8], place: tuple[int, int], mirrored: bool, drawn: int) -> Tensor:
         """(I, W) of the encoder, of the portrait at ``place`` (person, portrait), in the light ``drawn``, or that of
@@ -170,6 +174,7 @@ def stack(items: Sequence[Batch], pad: int, device: torch.device) -> Batch:
         following[:, :length].to(device),
         torch.cat([item.image.to(device) for item in items]),
         torch.cat([item.samples for item in items]).to(device),
+        torch.cat([item.told for item in items]).to(device),
         sum(item.clamped for item in items),
     )
 

@@ -6,17 +6,18 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import AdamW, Muon
+from torch.optim import AdamW
 
 from avatarbench.methods.pointillist.config import Train
 from avatarbench.methods.pointillist.stage_one import StageOne
+from avatarbench.methods.pointillist.training.muon import Muon
 
 SCALE = "scale"
 """Of a group of parameters: its rate over the schedule's."""
 
 
 class Both:
-    """Muon (Jordan et al. 2024; torch.optim) for the linear layers inside the transformer and the surface encoder,
+    """Muon (Jordan et al. 2024) for the linear layers inside the transformer and the surface encoder,
     AdamW for what they lie between: embeddings, projections of inputs, the output layer, norms, biases, latents.
 
     Muon's steps are scaled to the size of AdamW's (Liu et al. 2025), so that one schedule serves both.
@@ -33,12 +34,7 @@ class Both:
             for group in groups(model, train.weight_decay)
         ]
         self.parts: tuple[Muon, AdamW] = (
-            Muon(
-                [{"params": hidden, SCALE: train.muon}],
-                lr=train.rate,
-                weight_decay=train.weight_decay,
-                adjust_lr_fn="match_rms_adamw",
-            ),
+            Muon([{"params": hidden, SCALE: train.muon}], lr=train.rate, weight_decay=train.weight_decay),
             AdamW(rest, lr=train.rate),
         )
 

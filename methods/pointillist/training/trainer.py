@@ -55,9 +55,10 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, tokens: Tensor, following: Tensor, image: Tensor, samples: Tensor) -> Sums:
+    def forward(self, tokens: Tensor, following: Tensor, image: Tensor, samples: Tensor, told: Tensor) -> Sums:
         model, config = self.model, self.model.config
-        states = model.states(tokens, model.condition(image, samples))
+        context = model.condition(image, samples) * told[:, None, None]
+        states = model.states(tokens, context)
         return sums(
             states, model.head, model.vocabulary, tokens, following, config.grammar.training, config.train.smooth
         )
@@ -102,7 +103,7 @@ class Trainer:
         self.objective.train()
         with torch.random.fork_rng(devices=_devices(accelerator.device)):
             torch.manual_seed(seed_of(train.seed, "dropout", step, process))
-            found: Sums = self.objective(batch.tokens, batch.following, batch.image, batch.samples)
+            found: Sums = self.objective(batch.tokens, batch.following, batch.image, batch.samples, batch.told)
             whole = self._everywhere(found, batch.clamped, interrupted())
             # Data parallelism averages gradients over processes; the loss is a mean over the tokens of all of them.
             accelerator.backward(found.loss * (processes / whole.asked.clamp_min(1)))
