@@ -48,6 +48,11 @@ class ProtocolRecord(Model):
     pairs: int
     size: int
     spec: dict[str, Any]
+    manifest_from: Literal["", "local"] = Field(
+        "", description="local: a rule and a seed ship, and the pairs were resolved on data that does not"
+    )
+    data: str | None = Field(None, description="what a data folder's own mark says it holds, e.g. openheads")
+    altered: int = Field(0, description="sequences whose files are not those that the manifest was resolved on")
 
 
 class MethodRecord(Model):
