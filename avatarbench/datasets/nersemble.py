@@ -1,4 +1,5 @@
-"""NeRSemble v2, and OpenHeads, which is written in its layout: calibrated cameras, masks, frames read lazily."""
+"""NeRSemble (v2, v1, the benchmark's download) and OpenHeads, which is written in v2's layout: calibrated cameras,
+masks, frames read lazily."""
 
 from __future__ import annotations
 
@@ -14,7 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from avatarbench.datasets.images import read_image
-from avatarbench.datasets.nersemble_calibration import correct_colour, read_camera, read_colour
+from avatarbench.datasets.nersemble_calibration import (
+    correct_affine,
+    correct_colour,
+    read_affine_colour,
+    read_camera,
+    read_colour,
+)
 from avatarbench.datasets.nersemble_layout import BACKGROUND, Recording, scan
 from avatarbench.datasets.nersemble_matte import difference_matte
 from avatarbench.datasets.video import Video
@@ -30,7 +37,7 @@ AVATAR = Path("fit") / "head.avatar"
 
 
 class NersembleDataset:
-    """Sequences ``<identity>_<sequence>_<camera serial>`` of a NeRSemble v2 or OpenHeads folder.
+    """Sequences ``<identity>_<sequence>_<camera serial>`` of a NeRSemble or OpenHeads folder.
 
     Each is one mp4, or a folder of numbered frames, whose numbers say which time step each one shows. Cameras whose
     videos of one sequence differ in length serve the common one. ``subset`` are patterns of sequence names;
@@ -45,6 +52,7 @@ class NersembleDataset:
         self.colour = colour
         self.avatars = avatars
         self._layout = scan(self.root)
+        self.root = self._layout.root
         patterns = subset or ("*",)
         everything = sorted(self._layout.recordings.items())
         self._recordings = {name: r for name, r in everything if any(fnmatchcase(name, p) for p in patterns)}
@@ -86,10 +94,12 @@ class NersembleDataset:
         image = self._raw(found, index)
         if not self.colour:
             return image
-        path = self._file(found.folder / "calibration" / "color_calibration.json")
+        path = self._colour(found)
         if path is None:
             self._note(sequence, "no colour calibration: colours as recorded")
             return image
+        if path.suffix == ".npy":
+            return correct_affine(image, read_affine_colour(path))
         return correct_colour(image, read_colour(path, found.camera))
 
     def camera(self, sequence: str) -> Camera | None:
@@ -98,7 +108,7 @@ class NersembleDataset:
         Raises DataError, naming the file and the key, where it lacks this camera or is malformed.
         """
         found = self._find(sequence)
-        path = self._file(found.folder / "calibration" / "camera_params.json")
+        path = self._calibration(found)
         if path is None:
             return None
         if sequence not in self._cameras:
@@ -114,10 +124,10 @@ class NersembleDataset:
         self._check(sequence, index)
         stored = self._stored_masks(found)
         if stored is not None:
-            grey = (
-                self._video(stored).read(index) if found.is_video else self._mask_frame(stored, found.files[index].name)
-            )
+            grey = self._video(stored).read(index) if found.is_video else self._mask_frame(found, stored, index)
             width, height = _frame_size(found.files[0])
+            if grey.shape[:2] != (height, width) and found.alpha:  # v1's alpha maps may be smaller than its pictures
+                grey = np.asarray(Image.fromarray(grey).resize((width, height), Image.Resampling.BILINEAR))
             if grey.shape[:2] != (height, width):
                 raise DataError(
                     f"{stored}: mask {index} is {grey.shape[1]} x {grey.shape[0]}, the frame {width} x {height}."
@@ -139,12 +149,13 @@ class NersembleDataset:
         """sha256 over the sha256 of every file that a method may be handed: frames, calibration, masks."""
         if sequence not in self._digests:
             found = self._find(sequence)
-            folder = found.folder / "calibration"
-            files = [*found.files, self._file(folder / "camera_params.json")]
+            files = [*found.files, self._calibration(found)]
             if self.colour:
-                files.append(self._file(folder / "color_calibration.json"))
+                files.append(self._colour(found))
             masks = self._stored_masks(found)
-            if masks is not None:
+            if found.alpha:
+                files += [self._file(path) for path in found.alpha]
+            elif masks is not None:
                 files += [masks] if found.is_video else [self._file(masks / f.name) for f in found.files]
             else:
                 files.append(self._background(found))
@@ -235,15 +246,29 @@ class NersembleDataset:
     def _file(self, path: Path) -> Path | None:
         return self._layout.contained(path)
 
-    def _stored_masks(self, found: Recording) -> Path | None:
-        """The video, or the folder, of masks beside a recording."""
-        here = found.folder / "sequences" / found.sequence / "masks"
-        return self._file(here / f"cam_{found.camera}{'.mp4' if found.is_video else ''}")
+    def _calibration(self, found: Recording) -> Path | None:
+        here = found.folder / "calibration" / "camera_params.json"
+        return self._file(here) or self._file(found.folder / "camera_params.json")
 
-    def _mask_frame(self, folder: Path, name: str) -> NDArray[np.uint8]:
-        path = self._file(folder / name)
-        if path is None:
-            raise DataError(f"{folder} has no mask {name}, or only a link that leads out of {self.root}.")
+    def _colour(self, found: Recording) -> Path | None:
+        here = found.folder / "annotations" / found.sequence / "color_correction" / f"{found.camera}.npy"
+        return self._file(found.folder / "calibration" / "color_calibration.json") or self._file(here)
+
+    def _stored_masks(self, found: Recording) -> Path | None:
+        """The video, or the folder, of masks beside a recording: ours under ``masks``, the benchmark's under
+        ``alpha_maps``; v1's first file, where it has any."""
+        if found.alpha:
+            return next((path for path in found.alpha if self._file(path)), None)
+        here, name = (
+            found.folder / "sequences" / found.sequence,
+            f"cam_{found.camera}{'.mp4' if found.is_video else ''}",
+        )
+        return self._file(here / "masks" / name) or self._file(here / "alpha_maps" / name)
+
+    def _mask_frame(self, found: Recording, folder: Path, index: int) -> NDArray[np.uint8]:
+        path = found.alpha[index] if found.alpha else folder / found.files[index].name
+        if self._file(path) is None:
+            raise DataError(f"{path.parent} has no mask {path.name}, or only a link that leads out of {self.root}.")
         return read_image(path)[0]
 
     def _background(self, found: Recording) -> Path | None:

@@ -57,10 +57,14 @@ def read_camera(path: Path, serial: str, width: int, height: int) -> Camera:
     R = pose[:3, :3]
     if not np.allclose(pose[3], [0, 0, 0, 1]) or not np.allclose(R @ R.T, np.eye(3), atol=1e-3) or np.linalg.det(R) < 0:
         raise DataError(f"{path}: world_2_cam['{serial}'] is not a rotation and a translation.")
-    K = _matrix(path, "intrinsics", content.get("intrinsics"), (3, 3))
+    given = content.get("intrinsics")
+    own = isinstance(given, dict)  # the benchmark's: each camera has its own, in pixels of the pictures beside it
+    if isinstance(given, dict):
+        given = given.get(serial)
+    K = _matrix(path, f"intrinsics['{serial}']" if own else "intrinsics", given, (3, 3))
     if not np.allclose(K[2], [0, 0, 1]) or K[0, 0] <= 0 or K[1, 1] <= 0:
         raise DataError(f"{path}: 'intrinsics' is not a camera matrix (focal lengths above 0, last row 0 0 1).")
-    full = _size(path, content.get("image_size", FULL_SIZE))
+    full = _size(path, content.get("image_size", (width, height) if own else FULL_SIZE))
     x, y = width / full[0], height / full[1]
     if not math.isclose(x, y, rel_tol=0.01):
         raise DataError(
@@ -84,6 +88,28 @@ def read_colour(path: Path, serial: str) -> NDArray[np.float64]:
             f"{path}: '{serial}' is not a 3 x N matrix of finite numbers with N in {', '.join(map(str, TERMS))}."
         )
     return matrix
+
+
+def read_affine_colour(path: Path) -> NDArray[np.float64]:
+    """v1's (3, 4) affine map of one camera in one sequence, ``.npy``. Raises DataError naming the file."""
+    try:
+        matrix = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} cannot be read as an array ({error}): download it again.") from error
+    if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or matrix.shape[0] not in (3, 4) or matrix.shape[1] != 4:
+        raise DataError(f"{path} is not an affine map of colours, 3 x 4: download it again.")
+    if matrix.dtype.kind not in "fiu" or not np.isfinite(matrix).all():
+        raise DataError(f"{path} holds values that are no finite numbers: download it again.")
+    return matrix[:3].astype(np.float64)
+
+
+def correct_affine(image: NDArray[np.uint8], matrix: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """An (H, W, 3) uint8 image under a (3, 4) affine map of its sRGB values in [0, 1], row vectors, rounded.
+
+    The definition of nersemble's ``nersemble_dataset.py``, which cuts off the decimals where this rounds.
+    """
+    moved = image / 255 @ matrix[:, :3] + matrix[:, 3]
+    return np.round(255 * np.clip(moved, 0, 1)).astype(np.uint8)
 
 
 def correct_colour(image: NDArray[np.uint8], matrix: NDArray[np.float64]) -> NDArray[np.uint8]:
