@@ -34,6 +34,7 @@ class Request:
     top_k: int | None = None
     top_p: float | None = None
     points: int | None = None
+    guidance: float | None = None
     states: bool = False
     device: str = "auto"
     precision: Precision = "fp32"

@@ -35,6 +35,12 @@ def generate(
     top_k: Annotated[int | None, typer.Option(help="Of so many tokens, the likeliest; 0: of all.", min=0)] = None,
     top_p: Annotated[float | None, typer.Option(help="Of the fewest that hold this probability.", max=1)] = None,
     points: Annotated[int | None, typer.Option(help="Never more points than these.", min=1)] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(
+            help="1: none; above: more as the portrait asks. Default: the checkpoint's.", min=0
+        ),
+    ] = None,
     states: Annotated[
         bool, typer.Option("--states", help="Also write tokens, points and hidden states, .npz.")
     ] = False,
@@ -77,6 +83,7 @@ def generate(
         top_k,
         top_p,
         points,
+        guidance,
         states=states,
         device=device,
         precision=precision,

@@ -16,6 +16,7 @@ def export(
     temperature: Annotated[float | None, typer.Option(min=0, help="Of stage one: how it draws unless told.")] = None,
     top_k: Annotated[int | None, typer.Option(min=0, help="The same; 0: all.")] = None,
     top_p: Annotated[float | None, typer.Option(max=1, help="The same.")] = None,
+    guidance: Annotated[float | None, typer.Option(min=0, help="The same; 1: none.")] = None,
 ) -> None:
     """Store trained weights at half precision, with how they draw.
 
@@ -33,7 +34,7 @@ def export(
     if out.resolve() == weights.resolve():
         raise UsageError(f"--out {out} is the file that is read: name another.")
     if weights_file.is_kind(weights, of_decoder.KIND):
-        if (temperature, top_k, top_p) != (None, None, None):
+        if any(given is not None for given in (temperature, top_k, top_p, guidance)):
             raise UsageError(f"{weights} is a decoder, which draws nothing: leave the sampling options out.")
         d = of_decoder.load_decoder(weights)
         fingerprint = of_decoder.save_decoder(
@@ -41,7 +42,8 @@ def export(
         )
     else:
         a = checkpoint.load_checkpoint(weights)
-        config = a.config.model_copy(update={"generate": options_of(a.config.generate, temperature, top_k, top_p)})
+        sampling = options_of(a.config.generate, temperature, top_k, top_p, guidance=guidance)
+        config = a.config.model_copy(update={"generate": sampling})
         fingerprint = checkpoint.save_checkpoint(
             out, a.model, config, a.tokenizer, a.image_tokens, a.extra | {"trained": a.fingerprint}, half=True
         )

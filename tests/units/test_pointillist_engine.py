@@ -21,7 +21,7 @@ from avatarbench.methods.pointillist.engine.window import Window, spot_of
 from avatarbench.methods.pointillist.grammar import Grammar
 from avatarbench.methods.pointillist.measures import fault
 from avatarbench.methods.pointillist.stage_one import StageOne
-from avatarbench.methods.pointillist.tokenizer import Vocabulary
+from avatarbench.methods.pointillist.tokenizer import SLOTS, Vocabulary
 
 KINDS = [CpuStepper, TensorStepper]
 
@@ -313,3 +313,41 @@ def test_what_can_be_chosen_is_what_the_grammar_allows(data: st.DataObject) -> N
 
     assert found <= set(torch.nonzero(allowed)[:, 0].tolist())
     assert len(found) == int(allowed.sum())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_guidance_zero_is_told_nothing_and_one_is_unguided(kind: Any) -> None:
+    model = tiny()
+    context, seeds = contexts(model, 2), [0, 1]
+    blank = engine(model, kind).generate(torch.zeros_like(context), Generate(points=9), seeds)
+    unled = engine(model, kind).generate(context, Generate(points=9, guidance=0), seeds)
+    told = engine(model, kind).generate(context, Generate(points=9), seeds)
+    nearly = engine(model, kind).generate(context, Generate(points=9, guidance=1 + 1e-9), seeds)
+    assert all(torch.equal(a.tokens, b.tokens) for a, b in zip(blank, unled, strict=True))
+    assert all(torch.equal(a.tokens, b.tokens) for a, b in zip(told, nearly, strict=True))
+    assert all((a.states - b.states).abs().max() < 1e-5 for a, b in zip(told, nearly, strict=True))
+    assert not all(torch.equal(a.tokens, b.tokens) for a, b in zip(told, blank, strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_guided_clouds_are_the_same_alone_and_among_others(kind: Any) -> None:
+    model = tiny(end=3.0)
+    context, seeds = contexts(model, 6), list(range(6))
+    options = Generate(points=30, guidance=2.0)
+    together = engine(model, kind).generate(context, options, seeds)
+    alone = [engine(model, kind).generate(context[n : n + 1], options, [n])[0] for n in seeds]
+    assert len({one.reason for one in together} | {len(one.tokens) for one in together}) > 2
+    assert all(torch.equal(a.tokens, b.tokens) for a, b in zip(together, alone, strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_guided_draws_are_of_the_mixed_logits(kind: Any) -> None:
+    model = tiny(grammar=False)
+    context, guidance = contexts(model, 1), 2.5
+    (found,) = engine(model, kind).generate(context, Generate(points=5, temperature=0, guidance=guidance), [0])
+    fed = found.tokens[None, :-SLOTS]
+    with torch.inference_mode():
+        told, blank = model(fed, context).logits[0], model(fed, torch.zeros_like(context)).logits[0]
+    mixed = blank + guidance * (told - blank)
+    assert torch.equal(mixed[SLOTS - 1 : -1].argmax(1), found.tokens[SLOTS:-SLOTS])
+    assert not torch.equal(mixed.argmax(1), told.argmax(1))

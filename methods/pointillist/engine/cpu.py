@@ -14,7 +14,7 @@ from avatarbench.gaussians.cpu import _as_many_threads_as_torch
 from avatarbench.methods.pointillist.config import Generate
 from avatarbench.methods.pointillist.engine import kernels
 from avatarbench.methods.pointillist.engine.prefill import cross_keys, prefill
-from avatarbench.methods.pointillist.engine.sampling import Rules
+from avatarbench.methods.pointillist.engine.sampling import Rules, guided
 from avatarbench.methods.pointillist.engine.weights import Packed, Weights
 from avatarbench.methods.pointillist.engine.window import Window
 from avatarbench.methods.pointillist.tokenizer import SLOTS
@@ -84,17 +84,17 @@ class CpuStepper:
 
     def points(self, draws: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
         """Samples and feeds as many tokens as ``draws`` (N, T) has, from a point's start: these tokens (N, T), and the
-        states that predicted them (N, T, W)."""
+        states that predicted them (N, T, W). With half as many draws as rows, the other rows are :func:`guided` 's."""
         _as_many_threads_as_torch()
-        count = draws.shape[1]
-        tokens = np.empty((len(self.rows), count), np.int64)
-        states = np.empty((len(self.rows), count, self._states.shape[1]), np.float32)
+        own, count = draws.shape
+        tokens = np.empty((own, count), np.int64)
+        states = np.empty((own, count, self._states.shape[1]), np.float32)
         for t in range(count):
-            states[:, t] = self._states
-            logits = self._of_span(t % SLOTS)
-            for n in range(len(self.rows)):
+            states[:, t] = self._states[:own]
+            logits = guided(self._of_span(t % SLOTS), own, self._options.guidance)
+            for n in range(own):
                 tokens[n, t] = self._rules.choose(n, t % SLOTS, logits[n], draws[n, t], self._options)
-            self._step(np.ascontiguousarray(tokens[:, t]))
+            self._step(np.resize(tokens[:, t], len(self.rows)))
         return torch.from_numpy(tokens), torch.from_numpy(states)
 
     def _step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,9 @@ from avatarbench.errors import UsageError
 from avatarbench.methods.pointillist.config import Generate
 from avatarbench.methods.pointillist.engine.cpu import CpuStepper
 from avatarbench.methods.pointillist.engine.graphs import TensorStepper
+from avatarbench.methods.pointillist.engine.guidance import Guided
 from avatarbench.methods.pointillist.engine.sampling import Draws, Rules
+from avatarbench.methods.pointillist.engine.stepper import Stepper
 from avatarbench.methods.pointillist.engine.weights import Packed, pack
 from avatarbench.methods.pointillist.engine.window import ROWS, Policy, Window
 from avatarbench.methods.pointillist.stage_one import Output, StageOne
@@ -53,33 +55,6 @@ Watch = Callable[[Progress], bool | None]
 """Is told after every few points. True cancels: what there is so far is returned. What it raises comes through."""
 
 
-class Stepper(Protocol):
-    """S subjects, all at the same token; N of them, ``rows``, still go on."""
-
-    window: Window
-    rows: NDArray[np.int64]
-    points_at_once: int
-
-    def keep(self, going: NDArray[np.bool_]) -> None:
-        """Goes on with those of the N rows that ``going`` (N,) names."""
-
-    def begin(self, tokens: Tensor) -> Tensor:
-        """A first window that starts with ``tokens`` (N, T) -> their states (N, T, W)."""
-
-    def refill(self, tokens: Tensor) -> None:
-        """A new window that starts with ``tokens`` (N, T), the last ones of the old, which still predicts the next."""
-
-    def feed(self, tokens: Tensor) -> Tensor:
-        """One token (N,) each -> states (N, W)."""
-
-    def logits(self) -> Tensor:
-        """(N, V): what the last states say."""
-
-    def points(self, draws: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
-        """Samples and feeds as many tokens as ``draws`` (N, T) has, from a point's start: these tokens (N, T), and the
-        states that predicted them (N, T, W)."""
-
-
 class Engine:
     """Steps through a copy of ``model``'s weights in ``dtype``, on its device.
 
@@ -113,7 +88,7 @@ class Engine:
         if len(seeds) != len(context) or not len(context):
             raise UsageError(f"{len(seeds)} seeds for {len(context)} subjects: give each of them one.")
         run = _Run(self, options, seeds, watch)
-        for group in torch.arange(len(context)).split(ROWS):
+        for group in torch.arange(len(context)).split(ROWS if options.guidance == 1 else ROWS // 2):
             run.follow(self.stepper(context[group], options, SLOTS * (options.points + 2)), group.numpy())
         return run.results()
 
@@ -139,12 +114,14 @@ class Engine:
 
     def stepper(self, context: Tensor, options: Generate, tokens: int) -> Stepper:
         """For sequences of ``tokens`` tokens at most."""
-        rules = Rules(self.vocabulary, self.config.grammar.sampling, len(context))
         window = Window(self.config.window.length, options.policy, tokens)
         if context.ndim != 3 or context.shape[2] != self.packed.weights.head.shape[1]:
             raise UsageError(f"a context {tuple(context.shape)} is not (B, C, {self.packed.weights.head.shape[1]}).")
         context = context.detach().to(self.device, self.packed.weights.head.dtype)
-        return self.kind(self.packed, context, window, rules, options)
+        both = context if options.guidance == 1 else torch.cat([context, torch.zeros_like(context)])
+        rules = Rules(self.vocabulary, self.config.grammar.sampling, len(both))
+        inner = self.kind(self.packed, both, window, rules, options)
+        return inner if options.guidance == 1 else Guided(inner, options.guidance)
 
 
 class _Run:

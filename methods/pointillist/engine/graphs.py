@@ -19,7 +19,7 @@ from torch.nn import functional
 from avatarbench.errors import DataError
 from avatarbench.methods.pointillist.config import Generate
 from avatarbench.methods.pointillist.engine.prefill import cross_keys, prefill
-from avatarbench.methods.pointillist.engine.sampling import Rules, sample_rows
+from avatarbench.methods.pointillist.engine.sampling import Rules, guided, sample_rows
 from avatarbench.methods.pointillist.engine.weights import Packed
 from avatarbench.methods.pointillist.engine.window import ROWS, Window
 from avatarbench.methods.pointillist.tokenizer import BINDING, SLOTS, Y
@@ -61,6 +61,7 @@ class TensorStepper:
         self._tokens = torch.zeros(ROWS, most, dtype=torch.long, device=device)
         self._told = torch.zeros(ROWS, most, w.head.shape[1], dtype=dtype, device=device)
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
+        self._own = len(context)  # rows that are drawn for; where there are more, those guide
 
     def keep(self, going: NDArray[np.bool_]) -> None:
         """Goes on with those of the N rows that ``going`` (N,) names."""
@@ -109,8 +110,10 @@ class TensorStepper:
 
     def points(self, draws: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
         """Samples and feeds as many tokens as ``draws`` (N, T) has, from a point's start: these tokens (N, T), and the
-        states that predicted them (N, T, W). Raises DataError where the logits were not finite."""
-        count, rows = draws.shape[1], len(self.rows)
+        states that predicted them (N, T, W). With half as many draws as rows, the other rows are :func:`guided` 's.
+        Raises DataError where the logits were not finite."""
+        rows, count = draws.shape
+        self._own = rows
         self._draws[:rows, :count] = torch.from_numpy(draws).to(self._draws.device)
         self._at.zero_()
         for _ in range(count // SLOTS):
@@ -156,8 +159,12 @@ class TensorStepper:
         low, high, end = self._spans[slot]
         logits = functional.linear(self._states, head[low:high]).float()
         if end:
-            last = functional.linear(self._states, head[v.end : v.end + 1]).float()
-            logits = torch.cat([logits, last.masked_fill(self._first[:, None], -torch.inf)], 1)
+            logits = torch.cat([logits, functional.linear(self._states, head[v.end : v.end + 1]).float()], 1)
+        if len(self.rows) > self._own:
+            logits = torch.cat([guided(logits, self._own, self._options.guidance), logits[self._own :]])
+        if end:
+            only_points = functional.pad(self._first[:, None], (high - low, 0))
+            logits = logits.masked_fill(only_points, -torch.inf)
         if self._grammar and slot == Y:
             logits = logits.masked_fill(self._places_of(logits) < self._floor[:, None], -torch.inf)
         self._broken |= ~torch.isfinite(logits.amax(1))
@@ -167,6 +174,8 @@ class TensorStepper:
             token = torch.where(token == high, v.end, token)
         if self._grammar:
             token = torch.where(self._ended, v.end, token)
+        if len(self.rows) > self._own:
+            token = torch.cat([token[: self._own], token[: self._own], token[2 * self._own :]])
         self._ended |= token == v.end
         if slot == Y:
             self._floor.copy_(torch.where(token < v.levels, token, self._floor))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from avatarbench.methods.pointillist.config import Generate
 from avatarbench.methods.pointillist.tokenizer import BINDING, SLOTS, Vocabulary, X, Y
 
 BLOCK = 4096
+Array = TypeVar("Array", NDArray[np.float32], Tensor)
 
 
 class Draws:
@@ -85,6 +86,16 @@ class Rules:
 
     def keep(self, going: NDArray[np.bool_]) -> None:
         self.floor, self.ended, self.first = self.floor[going], self.ended[going], self.first[going]
+
+
+def guided(logits: Array, own: int, guidance: float) -> Array:
+    """(N, V) -> (``own``, V): of rows that all count, themselves; of twice as many, the second half told nothing of its
+    subjects, ``guidance`` times the way from those to the first (Ho and Salimans 2021, in logits)."""
+    if len(logits) == own:
+        return logits
+    told, blank = logits[:own], logits[own : 2 * own]
+    found: Array = blank + guidance * (told - blank)
+    return found
 
 
 def sample(logits: NDArray[np.float32], draw: float, options: Generate) -> int:
