@@ -47,6 +47,12 @@ def run(
     openheads: Annotated[
         Path | None, typer.Option(help="Your generated OpenHeads folder, instead of the test split.")
     ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Your copy of the licensed data that the protocol is on.")
+    ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="Where 'data prepare' wrote the manifest, if not beside the data.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
     skip_missing: Annotated[
@@ -62,6 +68,7 @@ def run(
     avatarbench run -m face-warp -m source-copy -p clip-self --limit 20 --skip-missing
     avatarbench run -m face-warp -p openheads-self -p openheads-cross-gt --sources 3 --limit 8
     avatarbench run -m face-warp -p portrait-cross --portraits me/ --clip talk.mp4 --size 512
+    avatarbench run -m face-warp -p nersemble-self -p nersemble-cross --data-root NeRSemble
     avatarbench run -m face-warp -p portrait-cross batch=4 frames.start=100
     avatarbench run --resume last
     """
@@ -74,12 +81,13 @@ def run(
         "frames.limit": limit,
         "frames.stride": stride,
         "image.size": size,
+        "manifest": None if manifest is None else str(manifest),
         "device": device,
         "seed": seed,
         "skip_missing": skip_missing,
     }
     if resume is not None:
-        given = (overrides, protocol, *flags.values(), *roots.values())
+        given = (overrides, protocol, data_root, *flags.values(), *roots.values())
         if any(value is not None and value != [] for value in given):
             raise UsageError("--resume takes its configuration from the run: give no other option but --out.")
         from avatarbench.run.prepare import reopen
@@ -89,7 +97,7 @@ def run(
         return
     from avatarbench.run.prepare import prepare_all, start
 
-    configs = _configs(flags, roots, protocol, overrides or [])
+    configs = _configs(flags, roots, protocol, overrides or [], data_root)
     prepared = prepare_all(configs)
     command = ["avatarbench", *sys.argv[1:]]
     started = [start(one, out, command) for one in prepared]
@@ -97,7 +105,11 @@ def run(
 
 
 def _configs(
-    flags: dict[str, Any], roots: dict[str, Path | None], protocols: list[str] | None, overrides: list[str]
+    flags: dict[str, Any],
+    roots: dict[str, Path | None],
+    protocols: list[str] | None,
+    overrides: list[str],
+    data_root: Path | None,
 ) -> list[RunConfig]:
     """One configuration a protocol. Every unknown name is an error here, before anything is looked at."""
     from avatarbench.run.config import load_config
@@ -105,6 +117,7 @@ def _configs(
 
     configs = []
     used: set[str] = set()
+    licensed: dict[str, None] = {}
     errors = []
     chosen: list[str | None] = list(dict.fromkeys(protocols or ()))
     for protocol in chosen or [None]:
@@ -116,6 +129,9 @@ def _configs(
             continue
         reads = set(spec.datasets)
         used |= reads
+        if spec.split is not None and data_root is not None:
+            licensed |= dict.fromkeys(spec.datasets)
+            config.data = dict.fromkeys(spec.datasets, str(data_root.expanduser().absolute())) | config.data
         config.data |= {
             name: str(path.expanduser().absolute())
             for name, path in roots.items()
@@ -124,6 +140,13 @@ def _configs(
         configs.append(config)
     if errors:
         raise UsageError("\n".join(errors))
+    if data_root is not None and len(licensed) != 1:
+        several = " ".join(f"data.{name}=DIR" for name in licensed)
+        raise UsageError(
+            f"--data-root is one folder, and the chosen protocols read {' and '.join(licensed)}: use {several}."
+            if licensed
+            else "--data-root was given, and no chosen protocol is on licensed data."
+        )
     for name, path in roots.items():
         if path and name not in used:
             raise UsageError(f"--{name} was given, and no chosen protocol reads the dataset '{name}'.")

@@ -45,6 +45,7 @@ class RunConfig(Section):
     frames: FramesConfig = FramesConfig()
     image: ImageConfig = ImageConfig()
     data: dict[str, str] = {}
+    manifest: str | None = Field(None, min_length=1)
     method: dict[str, dict[str, Any]] = {}
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     batch: int = Field(8, ge=1)
@@ -80,4 +81,5 @@ def load_config(flags: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunC
         raise UsageError("the configuration is not valid:\n  " + "\n  ".join(lines)) from error
     # Absolute, so that a run can be resumed from any folder.
     found.data = {name: str(Path(path).expanduser().absolute()) for name, path in found.data.items()}
+    found.manifest = None if found.manifest is None else str(Path(found.manifest).expanduser().absolute())
     return found

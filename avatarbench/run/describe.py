@@ -10,11 +10,15 @@ from avatarbench.capability import granted
 from avatarbench.method import MethodSpec
 from avatarbench.metric import MetricSpec
 from avatarbench.protocol import Manifest, ProtocolSpec
+from avatarbench.run.local import Planned
 from avatarbench.run.preflight import TRACKER, Preflight
 from avatarbench.run.record import MethodRecord, MetricRecord, ProtocolRecord
 
 
-def describe_protocol(spec: ProtocolSpec, manifest: Manifest) -> ProtocolRecord:
+def describe_protocol(
+    spec: ProtocolSpec, manifest: Manifest, planned: Planned | None = None, data: str | None = None
+) -> ProtocolRecord:
+    """``planned``: how the pairs came about, where they were drawn here; ``data``: the data folder's own mark."""
     return ProtocolRecord(
         id=spec.id,
         version=spec.version,
@@ -24,6 +28,9 @@ def describe_protocol(spec: ProtocolSpec, manifest: Manifest) -> ProtocolRecord:
         pairs=len(manifest.pairs),
         size=manifest.image.size,
         spec=asdict(spec),
+        manifest_from="" if planned is None else "local",
+        data=data,
+        altered=0 if planned is None else len(planned.altered),
     )
 
 

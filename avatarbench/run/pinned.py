@@ -76,13 +76,17 @@ def resolve_default(spec: ProtocolSpec, datasets: Datasets | None = None) -> Man
 def write_pinned(spec: ProtocolSpec, folder: Path, datasets: Datasets | None = None) -> Path:
     """Resolve ``spec`` and write its summary under the file name that the spec gives. Raises DataError."""
     path = folder / Path(spec.manifest.partition(":")[2]).name
-    found = summary(resolve_default(spec, datasets))
-    rows = [json.dumps(row) for row in found.pop("who_drives_whom")]
-    listed = "[\n  " + ",\n  ".join(rows) + "\n ]"  # a line a row, which json's own indentation would tear apart
-    text = json.dumps(found | {"who_drives_whom": "@"}, indent=1).replace('"@"', listed)
     with writing(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(to_text(summary(resolve_default(spec, datasets))), encoding="utf-8")
     return path
+
+
+def to_text(content: dict[str, Any]) -> str:
+    """A summary as JSON for people, with a line for each row of who drives whom."""
+    rows = [json.dumps(row) for row in content["who_drives_whom"]]
+    listed = "[\n  " + ",\n  ".join(rows) + "\n ]"  # json's own indentation would tear the rows apart
+    rest = {key: value for key, value in content.items() if key != "who_drives_whom"}
+    return json.dumps(rest | {"who_drives_whom": "@"}, indent=1).replace('"@"', listed) + "\n"
 
 
 def _frame(ref: FrameRef) -> str:

@@ -74,6 +74,8 @@ def _stages(prepared: Prepared, folder: Path, record: RunRecord, stack: ExitStac
     inputs = Inputs(found.datasets, manifest.image, engine, journal, held)
     _note_other_code(record, inputs)
     _note_absent(found, inputs)
+    for note in prepared.notes:
+        inputs.note(note)
     state = replay(journal, folder)
     methods = [m.id for m in found.runnable_methods]
     scene = Scene(found.protocol, manifest, inputs, prepared.references, state, folder)

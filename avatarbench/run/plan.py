@@ -50,7 +50,7 @@ def make_manifest(spec: ProtocolSpec, config: RunConfig, datasets: Datasets) -> 
         allowed = [d for d in driving if _may_drive(spec, source, d, datasets)]
         pairs += [
             Pair(f"{source.name}/{d.sequence}/{d.index:06d}", source, d, _target(spec, source, d, datasets))
-            for d in _share(allowed, a_sequence, config.frames.limit)
+            for d in share(allowed, a_sequence, config.frames.limit)
         ]
     if not pairs:
         raise DataError(
@@ -102,7 +102,7 @@ def _may_drive(spec: ProtocolSpec, source: FrameRef, driver: FrameRef, datasets:
     return same and driver != source if spec.task == "self" else not same
 
 
-def _share(frames: Iterable[FrameRef], a_sequence: int | None, in_all: int | None) -> list[FrameRef]:
+def share(frames: Iterable[FrameRef], a_sequence: int | None, in_all: int | None) -> list[FrameRef]:
     """The first frames of every sequence: at most ``a_sequence`` of each, and ``in_all``, dealt out one by one."""
     by_sequence: dict[str, list[FrameRef]] = {}
     for frame in frames:

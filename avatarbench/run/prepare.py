@@ -10,36 +10,70 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from avatarbench.errors import DataError, PreflightError, UsageError
-from avatarbench.protocol import FrameRef, Manifest
+from avatarbench.datasets.marks import data_mark
+from avatarbench.errors import AssetError, DataError, PreflightError, UsageError
+from avatarbench.protocol import FrameRef, Manifest, ProtocolSpec
 from avatarbench.run.config import RunConfig
 from avatarbench.run.describe import asset_hashes, describe_method, describe_metric, describe_protocol
 from avatarbench.run.environment import describe_environment
+from avatarbench.run.local import Planned, plan
 from avatarbench.run.pinned import altered
 from avatarbench.run.plan import make_manifest, reference_set
 from avatarbench.run.preflight import Preflight, check, check_cameras, check_set_sizes, check_views, resolve
+from avatarbench.run.progress import progress_bar
 from avatarbench.run.record import RunRecord
+from avatarbench.run.resolve import own_frames
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A configuration, what it is made of, its pairs, and the real frames that set metrics compare with."""
+    """A configuration, what it is made of, its pairs, and the real frames that set metrics compare with.
+
+    ``planned``: how the pairs came about, where they are not what ships; ``data``: the data folder's own mark.
+    """
 
     config: RunConfig
     found: Preflight
     manifest: Manifest
     references: list[FrameRef]
+    planned: Planned | None = None
+    data: str | None = None
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the run, and of a table with it, has to know of the data and the pairs."""
+        spec, notes = self.found.protocol, []
+        if self.data is not None:
+            notes.append(f"data: {self.data}; these figures under the name of {spec.id} are of {self.data} alone")
+        if self.planned is not None and spec.split is not None:
+            notes.append(
+                f"manifest: local; the pairs of {spec.id} were drawn by its rule, seed {spec.split.seed}, on the data "
+                "at hand"
+            )
+            notes += [f"{spec.id}: {note}" for note in self.planned.notes]
+            if changed := self.planned.altered:
+                notes.append(
+                    f"the data is not what the manifest of {spec.id} was resolved on: {len(changed)} sequences have "
+                    f"other files ({', '.join(changed[:3])}{', ...' if len(changed) > 3 else ''})"
+                )
+        return notes
 
 
 def prepare(config: RunConfig) -> Prepared:
     """Resolve, preflight and plan. Raises UsageError or PreflightError with everything that is wrong at once."""
     found = resolve(config)
     check(found, config)
-    manifest, references = None, []
+    manifest, planned, mark = None, None, None
+    references: list[FrameRef] = []
     if len(found.datasets) == len(found.protocol.datasets):
         try:
-            manifest = make_manifest(found.protocol, config, found.datasets)
-            references = reference_set(found.protocol, manifest, found.datasets)
+            mark = _mark(found.protocol, config)
+            if found.protocol.split is not None:
+                planned, references = _by_rule(found, config)
+                manifest = planned.manifest
+            else:
+                manifest = make_manifest(found.protocol, config, found.datasets)
+                references = reference_set(found.protocol, manifest, found.datasets)
             if wrong := altered(found.protocol, manifest, config.data):
                 raise DataError(
                     f"{len(wrong)} sequences of the data that ships are not what '{found.protocol.id}' was made of "
@@ -49,11 +83,29 @@ def prepare(config: RunConfig) -> Prepared:
             check_cameras(found, manifest)
             check_views(found, manifest, config)
             check_set_sizes(found, manifest, len(references))
-        except DataError as error:
+        except (DataError, AssetError) as error:
             found.fatal.append(str(error))
     found.verdict(config.skip_missing)
     assert manifest is not None  # without one, verdict has raised
-    return Prepared(config, found, manifest, references)
+    return Prepared(config, found, manifest, references, planned, mark)
+
+
+def _by_rule(found: Preflight, config: RunConfig) -> tuple[Planned, list[FrameRef]]:
+    """The pairs and the reference set of a protocol whose split is a rule. Raises DataError, AssetError, UsageError."""
+    spec, name = found.protocol, found.protocol.sources.dataset
+    with progress_bar() as progress:
+        task = progress.add_task(f"resolve {spec.id}", total=spec.split.people if spec.split else None)
+        planned = plan(spec, config, found.datasets[name], Path(config.data[name]), lambda: progress.advance(task))
+    if spec.reference == "targets":
+        return planned, reference_set(spec, planned.manifest, found.datasets)
+    sources = list(dict.fromkeys(pair.source for pair in planned.manifest.pairs))
+    return planned, own_frames(spec, found.datasets[name], sources)
+
+
+def _mark(spec: ProtocolSpec, config: RunConfig) -> str | None:
+    """What the folders that the user named say that they hold, where one of them is marked. Raises DataError."""
+    roots = [config.data[name] for name in spec.datasets if name in config.data]
+    return next((mark for root in roots if (mark := data_mark(root)) is not None), None)
 
 
 def prepare_all(configs: Iterable[RunConfig]) -> list[Prepared]:
@@ -81,7 +133,7 @@ def start(prepared: Prepared, out: Path, command: Sequence[str]) -> tuple[Path, 
         command=list(command),
         config=config.model_dump(),
         seed=config.seed,
-        protocol=describe_protocol(found.protocol, prepared.manifest),
+        protocol=describe_protocol(found.protocol, prepared.manifest, prepared.planned, prepared.data),
         methods=[describe_method(m, config.method.get(m.id, {}), found) for m in found.methods],
         metrics=[describe_metric(m, found.without_metrics.get(m.id)) for m in found.metrics],
         environment=describe_environment(),
