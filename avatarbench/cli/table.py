@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,7 @@ from avatarbench.errors import AvatarbenchError, UsageError
 if TYPE_CHECKING:
     from avatarbench.tables.build import Run
     from avatarbench.tables.grid import Grid
+    from avatarbench.tables.layouts import Layout
 
 Content = str | Callable[[Console], RenderableType]
 """Text, or what to print once the console's width is known."""
@@ -27,10 +29,54 @@ class Format(StrEnum):
     markdown = "markdown"
     latex = "latex"
     csv = "csv"
+    html = "html"
     terminal = "terminal"
 
 
-SUFFIXES = {".md": Format.markdown, ".tex": Format.latex, ".csv": Format.csv, ".txt": Format.terminal}
+class Marks(StrEnum):
+    bold = "bold"
+    colour = "colour"
+
+
+SUFFIXES = {
+    ".md": Format.markdown,
+    ".tex": Format.latex,
+    ".csv": Format.csv,
+    ".html": Format.html,
+    ".txt": Format.terminal,
+}
+WITHOUT_COLOUR = {Format.markdown: "GitHub drops colours", Format.csv: "a column says which is best"}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a grid is printed. ``fit`` turns it where it is too wide for a terminal."""
+
+    format: Format
+    marks: Marks
+    transpose: bool
+
+    def content(self, grid: Grid, fit: bool = False) -> Content:
+        from avatarbench.tables import html, latex, markdown, terminal
+        from avatarbench.tables.grid import turned
+
+        if self.format is Format.terminal and fit and not self.transpose:
+            return lambda console: terminal.fitting(grid, console, self.marks.value)
+        grid = turned(grid) if self.transpose else grid
+        if self.format is Format.terminal:
+            return lambda _: terminal.with_notes(grid, self.marks.value)
+        if self.format is Format.markdown:
+            return markdown.render(grid, caption=True)
+        return {Format.latex: latex, Format.html: html}[self.format].render(grid, self.marks.value)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Which of our figures are shown, and how exactly."""
+
+    metrics: Sequence[str] = ()
+    digits: int | None = None
+    intervals: bool = False
 
 
 def table(
@@ -44,15 +90,21 @@ def table(
     ] = None,
     digits: Annotated[int | None, typer.Option(min=0, max=12, help="Decimals; default: each metric's own.")] = None,
     transpose: Annotated[bool, typer.Option("--transpose", help="Metrics as rows, methods as columns.")] = False,
+    marks: Annotated[
+        Marks, typer.Option(help="Best and second: bold and underlined, or red and blue (terminal, LaTeX, HTML).")
+    ] = Marks.bold,
     speed: Annotated[bool, typer.Option("--speed", help="Speed and memory instead of the scores.")] = False,
-    published: Annotated[
-        str | None, typer.Option(help="A paper's own table, as printed: PAPER:TABLE.", metavar="PAPER:TABLE")
-    ] = None,
     paper: Annotated[
         str | None, typer.Option(help="A paper whose --table is printed with ours beside it.", metavar="PAPER")
     ] = None,
     number: Annotated[
         str | None, typer.Option("--table", help="Which of its tables: 1, 2, S1.", metavar="TABLE")
+    ] = None,
+    published_only: Annotated[
+        bool, typer.Option("--published-only", help="With --paper: the paper's own numbers alone, to the digit.")
+    ] = False,
+    published: Annotated[
+        str | None, typer.Option(help="Short for --paper PAPER --table TABLE --published-only.", metavar="PAPER:TABLE")
     ] = None,
     intervals: Annotated[
         bool, typer.Option("--intervals", help="Bootstrap intervals over identities behind the means.")
@@ -61,40 +113,48 @@ def table(
         Path, typer.Option("--runs", help="Where ids and 'last' are looked up, and runs for --paper.")
     ] = RUNS,
 ) -> None:
-    """Print the table of one or more runs: best in bold, second underlined, every missing value with its reason.
+    """Print the table of one or more runs: best and second marked, every missing value with its reason.
 
-    With --paper and --table: the paper's rows, its numbers and ours in columns of their own, from the runs given or,
-    without any, from the newest runs on OpenHeads that have its methods; and whether its order of rows holds in ours.
+    With --paper and --table: the paper's rows, columns and order, its numbers and ours side by side, from the runs
+    given or, without any, from the newest of its protocol; and the difference, where the two compare.
 
     \b
     avatarbench table runs/20261121-demo
     avatarbench table 20261121-self 20261121-cross --format latex --out table.tex
     avatarbench table 20261121-self --metrics lpips-vgg,akd-mediapipe --digits 4 --format csv
     avatarbench table 20261121-self --speed
-    avatarbench table --published avatarpointillist:1
+    avatarbench table --paper avatarpointillist --table 1 --published-only --marks colour --out table1.html
     avatarbench table --paper avatarpointillist --table 2
-    avatarbench table 20261121-self 20261121-cross --paper avatarpointillist --table 1 --intervals --out table1.md
+    avatarbench table 20261121-self 20261121-cross --paper avatarpointillist --table S1 --intervals --out s1.md
     """
     chosen = output or (SUFFIXES.get(out.suffix, Format.terminal) if out else Format.terminal)
-    wanted = [m.strip() for m in metrics.split(",") if m.strip()] if metrics else []
-    if paper is not None or number is not None:
-        if published or speed:
-            raise UsageError("--paper goes with runs or with nothing: leave out --published and --speed.")
-        folders = [find_run(name, runs_dir) for name in runs or ()]
-        write(_beside(paper, number, folders, runs_dir, chosen, wanted, digits, transpose, intervals), out)
+    if marks is Marks.colour and chosen in WITHOUT_COLOUR:
+        raise UsageError(f"--marks colour does not go with {chosen.value}: {WITHOUT_COLOUR[chosen]}. Leave it out.")
+    look = Look(chosen, marks, transpose)
+    scores = Scores([m.strip() for m in metrics.split(",") if m.strip()] if metrics else [], digits, intervals)
+    if published or published_only:
+        if runs or speed or scores != Scores([]) or (published and (paper or number)):
+            raise UsageError(
+                "a paper's own numbers are printed as they stand: --published PAPER:TABLE and --paper PAPER --table "
+                "TABLE --published-only take neither runs nor --metrics, --digits, --intervals or --speed."
+            )
+        write(_published(_layout(published, paper, number), look), out)
         return
-    if bool(runs) == bool(published):
+    if paper is not None or number is not None:
+        if speed:
+            raise UsageError("--paper goes with runs or with nothing: leave out --speed.")
+        layout = _layout(None, paper, number)
+        write(_beside(layout, [find_run(name, runs_dir) for name in runs or ()], runs_dir, look, scores), out)
+        return
+    if not runs:
         raise UsageError(
             "give one or more runs, or --paper PAPER --table TABLE, or --published PAPER:TABLE. "
             f"Runs are the folders under {runs_dir}."
         )
-    if published:
-        write(_published(published, chosen), out)
-        return
     from avatarbench.tables.build import load_run
 
-    loaded = [load_run(find_run(name, runs_dir)) for name in runs or ()]
-    write(_speed(loaded, chosen) if speed else _scores(loaded, chosen, wanted, digits, transpose, intervals), out)
+    loaded = [load_run(find_run(name, runs_dir)) for name in runs]
+    write(_speed(loaded, look) if speed else _scores(loaded, look, scores), out)
 
 
 def print_tables(folders: Sequence[Path], speed: bool = True) -> None:
@@ -110,72 +170,47 @@ def print_tables(folders: Sequence[Path], speed: bool = True) -> None:
         console.print(terminal.with_notes(speed_table(runs)))
 
 
-def _scores(
-    runs: list[Run], output: Format, metrics: list[str], digits: int | None, transpose: bool, intervals: bool
-) -> Content:
-    from avatarbench.tables import grid, terminal, tidy
+def _scores(runs: list[Run], look: Look, scores: Scores) -> Content:
+    from avatarbench.tables import grid, tidy
     from avatarbench.tables.build import build
 
-    built = build(runs, metrics, digits, intervals)
-    if output is Format.csv:
-        return tidy.render(built)
-    if output is Format.terminal and not transpose:
-        return lambda console: terminal.renderable(built, console)
-    return _grid(grid.lay_out(built, transpose), output)
+    built = build(runs, scores.metrics, scores.digits, scores.intervals)
+    return tidy.render(built) if look.format is Format.csv else look.content(grid.lay_out(built), fit=True)
 
 
-def _speed(runs: list[Run], output: Format) -> Content:
+def _speed(runs: list[Run], look: Look) -> Content:
     from avatarbench.tables.speed import speed_csv, speed_table
 
-    return speed_csv(runs) if output is Format.csv else _grid(speed_table(runs), output)
+    return speed_csv(runs) if look.format is Format.csv else look.content(speed_table(runs))
 
 
-def _published(reference: str, output: Format) -> Content:
-    from avatarbench.tables.published import load, published_csv, published_grid
+def _layout(reference: str | None, paper: str | None, number: str | None) -> Layout:
+    from avatarbench.tables.layouts import LAYOUTS, layout, referred
+
+    if reference is not None:
+        return referred(reference)
+    if paper is None or number is None:
+        fitting = [known for known in LAYOUTS if known.paper == paper] or LAYOUTS
+        choices = "; ".join(f"--paper {known.paper} --table {known.table}" for known in fitting)
+        raise UsageError(f"--paper and --table go together. There is: {choices}.")
+    return layout(paper, number)
+
+
+def _published(layout: Layout, look: Look) -> Content:
+    from avatarbench.tables.published import load
+    from avatarbench.tables.published_grid import published_csv, published_grid
 
     values = load()
-    return (
-        published_csv(reference, values) if output is Format.csv else _grid(published_grid(reference, values), output)
-    )
+    return published_csv(layout, values) if look.format is Format.csv else look.content(published_grid(layout, values))
 
 
-def _beside(
-    paper: str | None,
-    number: str | None,
-    folders: list[Path],
-    runs: Path,
-    output: Format,
-    metrics: list[str],
-    digits: int | None,
-    transpose: bool,
-    intervals: bool,
-) -> Content:
-    from avatarbench.tables import paper as papers
-    from avatarbench.tables import paper_csv, terminal
+def _beside(layout: Layout, folders: list[Path], runs: Path, look: Look, scores: Scores) -> Content:
+    from avatarbench.tables import paper_csv, paper_grid
+    from avatarbench.tables.paper import fill
     from avatarbench.tables.published import load
 
-    if paper is None or number is None:
-        values = load()
-        known = dict.fromkeys((v.paper, v.table) for v in values if paper is None or v.paper == paper)
-        choices = "; ".join(
-            f"--paper {p} --table {t}" for p, t in known or dict.fromkeys((v.paper, v.table) for v in values)
-        )
-        raise UsageError(f"--paper and --table go together. There is: {choices}.")
-    filled = papers.fill(papers.find(paper, number), folders, runs, metrics, digits, intervals)
-    if output is Format.csv:
-        return paper_csv.render(filled)
-    if output is Format.terminal and not transpose:
-        upright, turned = papers.lay_out(filled), papers.lay_out(filled, transpose=True)
-        return lambda console: terminal.fitting(upright, turned, console)
-    return _grid(papers.lay_out(filled, transpose), output)
-
-
-def _grid(grid: Grid, output: Format) -> Content:
-    from avatarbench.tables import latex, markdown, terminal
-
-    if output is Format.terminal:
-        return lambda _: terminal.with_notes(grid)
-    return {Format.markdown: markdown, Format.latex: latex}[output].render(grid)
+    filled = fill(layout, load(), folders, runs, scores.metrics, scores.digits, scores.intervals)
+    return paper_csv.render(filled) if look.format is Format.csv else look.content(paper_grid.lay_out(filled), fit=True)
 
 
 def write(content: Content, out: Path | None) -> None:

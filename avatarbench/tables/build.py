@@ -17,6 +17,7 @@ from avatarbench.run.record import MethodRecord, MetricRecord, Result, RunRecord
 from avatarbench.statistics import Value, common_set, eligible, rank, summarise, values_of
 from avatarbench.tables.bootstrap import totals
 from avatarbench.tables.model import Cell, Group, Row, Table
+from avatarbench.tables.options import command
 
 CONFIGURATION = ("factory", "repository", "commit", "environment")
 """Fields of a method's spec that make it another method, where they differ."""
@@ -58,13 +59,14 @@ def build(
     ids = [r.record.id for r in runs]
     if twice := [i for i in ids if ids.count(i) > 1]:
         raise UsageError(f"run {twice[0]} was given twice.")
-    _check_metrics(runs)
+    _check_protocols(runs)
+    chosen = _choose(runs, metrics)
+    _check_metrics(runs, chosen)
     _check_methods(runs)
     by_protocol: dict[str, list[Run]] = {}
     for run in runs:
         by_protocol.setdefault(run.record.protocol.id, []).append(run)
     order: list[str] = list(dict.fromkeys(m.id for run in runs for m in run.record.methods))
-    chosen = _choose(runs, metrics)
     groups = [_group(members, order, chosen, digits) for members in by_protocol.values()]
     groups = [g for g in groups if g.metrics]
     groups.sort(key=lambda g: g.protocol.task != "self")
@@ -89,16 +91,18 @@ def _notes(record: RunRecord) -> list[str]:
     return [*partial, *record.notes]
 
 
-def _check_metrics(runs: Sequence[Run]) -> None:
-    first: dict[str, tuple[str, MetricRecord]] = {}
+def _check_metrics(runs: Sequence[Run], chosen: Sequence[str]) -> None:
+    first: dict[str, tuple[RunRecord, MetricRecord]] = {}
     for run in runs:
-        for metric in run.record.metrics:
-            other, known = first.setdefault(metric.id, (run.record.id, metric))
+        for metric in (m for m in run.record.metrics if m.id in chosen):
+            other, known = first.setdefault(metric.id, (run.record, metric))
             for what, a, b in (("version", known.version, metric.version), ("assets", known.assets, metric.assets)):
                 if a != b and not (what == "assets" and (known.unavailable or metric.unavailable)):
+                    old = other if what == "assets" or known.version < metric.version else run.record
                     raise UsageError(
-                        f"metric '{metric.id}' has {what} {a} in run {other} and {b} in run {run.record.id}: "
-                        "score one of them again."
+                        f"metric '{metric.id}' has {what} {a} in run {other.id} and {b} in run {run.record.id}, which "
+                        f"do not compare. Repeat run {old.id} with: {command(old)}\n"
+                        "Or leave the metric out: --metrics takes those to show."
                     )
 
 
@@ -116,19 +120,27 @@ def _check_methods(runs: Sequence[Run]) -> None:
                     )
 
 
-def _check_protocol(runs: Sequence[Run]) -> None:
-    for a, b in pairwise(r.record for r in runs):
-        for what in ("version", "size", "pairs", "manifest"):
-            x, y = getattr(a.protocol, what), getattr(b.protocol, what)
-            if x != y:
+def _check_protocols(runs: Sequence[Run]) -> None:
+    by_id: dict[str, list[RunRecord]] = {}
+    for run in runs:
+        by_id.setdefault(run.record.protocol.id, []).append(run.record)
+    for records in by_id.values():
+        for a, b in pairwise(records):
+            for what in ("version", "size", "pairs", "manifest"):
+                x, y = getattr(a.protocol, what), getattr(b.protocol, what)
+                if x == y:
+                    continue
+                remedy = "Make two tables, or run both on the same frames."
+                if what == "version":
+                    old = a if x < y else b
+                    remedy = f"Repeat run {old.id} with: {command(old)}\nOr make two tables."
                 raise UsageError(
                     f"runs {a.id} and {b.id} do not compare: '{a.protocol.id}' has {what} {x} in the first "
-                    f"and {y} in the second. Make two tables, or run both on the same frames."
+                    f"and {y} in the second. {remedy}"
                 )
 
 
 def _group(runs: Sequence[Run], order: Sequence[str], chosen: Sequence[str], digits: int | None) -> Group:
-    _check_protocol(runs)
     protocol = runs[0].record.protocol
     metrics = {m.id: m for run in reversed(runs) for m in run.record.metrics}
     # The first run that could score a metric, or run a method, speaks for it: not one that lacked its weights.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from avatarbench.statistics import Mark, printed
@@ -86,15 +87,31 @@ def lay_out(table: Table, transpose: bool = False) -> Grid:
         for m in g.metrics
     ]
     title = "; ".join(dict.fromkeys(group_title(g) for g in table.groups))
-    notes = footnotes(table)
-    if transpose:
-        lines = [Line(h, tuple(c)) for h, c in zip(headings, columns, strict=True)]
-        return Grid(title, "Metric", tuple(labels), tuple(lines), notes)
-    rows = zip(*columns, strict=True) if columns else ((),) * len(labels)
-    lines = [Line(label, tuple(row)) for label, row in zip(labels, rows, strict=True)]
-    return Grid(title, "Method", tuple(headings), tuple(lines), notes)
+    upright = of_columns(title, "Method", labels, headings, columns, footnotes(table))
+    return turned(upright) if transpose else upright
+
+
+def of_columns(
+    title: str,
+    corner: str,
+    rows: Sequence[Label],
+    headings: Sequence[Label],
+    columns: Sequence[Sequence[Entry]],
+    notes: Sequence[str],
+) -> Grid:
+    """A grid from its columns, each as long as ``rows``."""
+    across = list(zip(*columns, strict=True)) if columns else [()] * len(rows)
+    lines = tuple(Line(label, tuple(row)) for label, row in zip(rows, across, strict=True))
+    return Grid(title, corner, tuple(headings), lines, tuple(notes))
+
+
+def turned(grid: Grid, corner: str = "Metric") -> Grid:
+    """Rows as columns and columns as rows; no cell and no note is lost."""
+    columns = [line.entries for line in grid.lines]
+    return of_columns(grid.title, corner, grid.columns, [line.label for line in grid.lines], columns, grid.notes)
 
 
 def group_title(group: Group) -> str:
-    """``openheads-self (N = 216)``."""
-    return f"{group.protocol.id} (N = {group.protocol.pairs})"
+    """``openheads-self (N = 216)``; with the data where that is not what the protocol is named after."""
+    mark = f", data: {group.protocol.data}" if group.protocol.data else ""
+    return f"{group.protocol.id} (N = {group.protocol.pairs}{mark})"

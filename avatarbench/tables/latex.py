@@ -1,10 +1,12 @@
-"""LaTeX with booktabs: best in bold, second underlined, bounds in italics, groups over a cmidrule."""
+"""LaTeX with booktabs: best and second marked, bounds in italics, groups over a cmidrule, never wider than the page."""
 
 from __future__ import annotations
 
 from itertools import groupby
 
+from avatarbench.statistics import Mark
 from avatarbench.tables.grid import Entry, Grid, Label
+from avatarbench.tables.marks import Style
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -28,18 +30,34 @@ SPECIAL = {
     "×": r"$\times$",
     "²": r"$^2$",
     "…": r"\ldots{}",
+    "Δ": r"$\Delta$",
+    "−": r"$-$",
     "\n": " ",
 }
 
+MARKS: dict[Style, dict[Mark, str]] = {
+    "bold": {"best": r"\textbf", "second": r"\underline"},
+    "colour": {"best": r"\textcolor{red}", "second": r"\textcolor{blue}"},
+}
+PACKAGES: dict[Style, tuple[str, ...]] = {
+    "bold": ("booktabs", "graphicx"),
+    "colour": ("booktabs", "graphicx", "xcolor"),
+}
+"""What a document must load; graphicx shrinks a table that is wider than the page."""
 
-def render(grid: Grid) -> str:
-    """A ``table*`` environment that compiles with ``booktabs``; the notes follow the tabular in small print."""
+
+def render(grid: Grid, style: Style = "bold") -> str:
+    """A ``table*`` environment that compiles with :data:`PACKAGES`; the notes follow the tabular in small print.
+
+    The tabular is set into a box first, and scaled to the page where the box is wider.
+    """
     width = len(grid.columns)
     lines = [
-        r"% needs \usepackage{booktabs}",
+        rf"% needs \usepackage{{{','.join(PACKAGES[style])}}}",
         r"\begin{table*}[t]",
         r"\centering",
         rf"\caption{{{escape(grid.title)}}}",
+        r"\setbox0=\hbox{%",
         rf"\begin{{tabular}}{{l{'c' * width}}}",
         r"\toprule",
         *_column_groups(grid.columns),
@@ -52,8 +70,9 @@ def render(grid: Grid) -> str:
             group = line.label.group
             lines += [r"\midrule"] if number else []
             lines.append(rf"\multicolumn{{{width + 1}}}{{l}}{{{escape(group)}}} \\")
-        lines.append(_row([_label(line.label), *(_entry(e) for e in line.entries)]))
-    lines += [r"\bottomrule", r"\end{tabular}"]
+        lines.append(_row([_label(line.label), *(_entry(e, style) for e in line.entries)]))
+    lines += [r"\bottomrule", r"\end{tabular}%", "}%"]
+    lines.append(r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\box0}\else\box0\fi")
     if grid.notes:
         lines += ["", r"\smallskip", r"\begin{minipage}{\linewidth}\footnotesize\raggedright"]
         lines += [rf"{escape(note)}\par" for note in grid.notes]
@@ -85,10 +104,8 @@ def _label(label: Label) -> str:
     return rf"\textit{{{escape(label.text)}}}" if label.italic else escape(label.text)
 
 
-def _entry(entry: Entry) -> str:
+def _entry(entry: Entry, style: Style) -> str:
     text = escape(entry.text)
-    if entry.mark == "best":
-        return rf"\textbf{{{text}}}"
-    if entry.mark == "second":
-        return rf"\underline{{{text}}}"
+    if entry.mark:
+        return rf"{MARKS[style][entry.mark]}{{{text}}}"
     return rf"\textit{{{text}}}" if entry.italic else text

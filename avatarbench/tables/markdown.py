@@ -7,8 +7,11 @@ from tabulate import tabulate
 from avatarbench.tables.grid import Entry, Grid, Label
 
 
-def render(grid: Grid) -> str:
-    """A pipe table and its notes as a list. Groups of columns become a prefix of the heading; of rows, a line."""
+def render(grid: Grid, caption: bool = False) -> str:
+    """A pipe table and its notes as a list. Groups of columns become a prefix of the heading; of rows, a line.
+
+    ``caption`` puts the title above.
+    """
     grouped = len({c.group for c in grid.columns}) > 1
     headers = [grid.corner, *(_heading(c, grouped) for c in grid.columns)]
     body: list[list[str]] = []
@@ -21,7 +24,8 @@ def render(grid: Grid) -> str:
     align = ("left", *("right" for _ in grid.columns))
     table = tabulate(body, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
     notes = "\n".join(f"- {escape(n)}" for n in grid.notes)
-    return f"{table}\n\n{notes}\n" if notes else f"{table}\n"
+    parts = [f"**{escape(grid.title)}**"] if caption else []
+    return "\n\n".join([*parts, table, *([notes] if notes else [])]) + "\n"
 
 
 def escape(text: str) -> str:

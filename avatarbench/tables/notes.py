@@ -35,8 +35,9 @@ def footnotes(table: Table) -> tuple[str, ...]:
 def _provenance(table: Table) -> Iterator[str]:
     for group in table.groups:
         p = group.protocol
+        local = " (local)" if p.manifest_from else ""
         yield (
-            f"{p.id}: version {p.version}, {p.task}-reenactment, {p.size} px, manifest {p.manifest[:12]}, "
+            f"{p.id}: version {p.version}, {p.task}-reenactment, {p.size} px, manifest {p.manifest[:12]}{local}, "
             f"{p.pairs} frames a method; {_plural('run', group.runs)}."
         )
 
@@ -129,7 +130,7 @@ def _missing(table: Table) -> Iterator[str]:
             column = {empty.get(m) for m in ran}
             for method, reason in empty.items():
                 if method in ran and column == {reason}:
-                    at = f"{metric.name}{place}"
+                    at = f"{metric.name}{_lacking(metric)}{place}"
                 elif method in ran:
                     at = f"{metric.name} of {names[method]}{place}"
                 else:
@@ -139,6 +140,12 @@ def _missing(table: Table) -> Iterator[str]:
         short = short_reason(reason)
         meaning = "" if short == reason else f" {reason};"
         yield f"n/a ({short}):{meaning} {', '.join(cells_of_reason)}."
+
+
+def _lacking(metric: MetricRecord) -> str:
+    """Which assets a metric would have needed: ``(inception-2015 is not here)``."""
+    absent = [a for a in metric.spec.get("assets", ()) if a not in metric.assets] if metric.unavailable else []
+    return f" ({', '.join(absent)} {'are' if len(absent) > 1 else 'is'} not here)" if absent else ""
 
 
 def _plural(noun: str, items: tuple[str, ...]) -> str:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Literal, get_args, get_type_hints
 
 from avatarbench.errors import DataError, UnknownNameError
 from avatarbench.registry import suggest
-from avatarbench.tables.grid import Entry, Grid, Label, Line
-from avatarbench.tables.model import ARROWS
 
 Better = Literal["lower", "higher"]
 Task = Literal["self", "cross"]
@@ -37,6 +34,11 @@ class PublishedValue:
     @property
     def value(self) -> float:
         return float(self.text)
+
+    @property
+    def digits(self) -> int:
+        """Decimals that the paper prints."""
+        return len(self.text.partition(".")[2])
 
 
 COLUMNS = ("paper", "table", "dataset", "task", "method", "metric", "better", "value", "definition")
@@ -96,33 +98,6 @@ def of_table(reference: str, values: Sequence[PublishedValue]) -> list[Published
         known = list(dict.fromkeys(f"{v.paper}:{v.table}" for v in values))
         raise UnknownNameError(f"no published table '{reference}'{suggest(reference, known)}")
     return rows
-
-
-def published_csv(reference: str, values: Sequence[PublishedValue]) -> str:
-    """The rows of ``PAPER:TABLE``, as the file has them."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(astuple(v) for v in of_table(reference, values))
-    return out.getvalue()
-
-
-def published_grid(reference: str, values: Sequence[PublishedValue]) -> Grid:
-    """``PAPER:TABLE`` as the paper prints it. Raises UnknownNameError with the near misses."""
-    rows = of_table(reference, values)
-    columns = list(dict.fromkeys((v.dataset, v.task, v.metric, v.better) for v in rows))
-    columns.sort(key=lambda c: (c[0], c[1] != "self"))  # stable: metrics keep the paper's order
-    by_cell = {(v.method, v.dataset, v.task, v.metric): v for v in rows}
-    lines = []
-    for method in dict.fromkeys(v.method for v in rows):
-        cells = [by_cell.get((method, dataset, task, metric)) for dataset, task, metric, _ in columns]
-        lines.append(Line(Label(method), tuple(Entry(c.text if c else "n/a (not printed)") for c in cells)))
-    labels = [Label(f"{metric} {ARROWS[better]}", f"{dataset}, {task}") for dataset, task, metric, better in columns]
-    notes = [
-        "As printed in the paper, not measured here. Another table's metric of the same name may be defined otherwise."
-    ]
-    notes += definitions(rows)
-    return Grid(f"{reference}, as published", "Method", tuple(labels), tuple(lines), tuple(notes))
 
 
 def definitions(rows: Sequence[PublishedValue]) -> list[str]:

@@ -15,6 +15,7 @@ from tests.conftest import call
 from tests.units.runs_fixture import method, metric, write_run
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+HTML = ("t.html", '<td class="best">1.000</td>')
 METRICS = [metric("akd", name="AKD", unit="px"), metric("psnr", name="PSNR", better="higher", unit="dB")]
 
 
@@ -39,7 +40,13 @@ def test_ids_are_looked_up_where_the_runs_are_kept(cli: Cli, run: Path, tmp_path
 
 
 def test_the_format_follows_the_ending_of_the_file(cli: Cli, run: Path, tmp_path: Path) -> None:
-    for name, part in (("t.md", "**1.000**"), ("t.tex", r"\textbf{1.000}"), ("t.csv", "first,a,a"), ("t.txt", "AKD ↓")):
+    for name, part in (
+        ("t.md", "**1.000**"),
+        ("t.tex", r"\textbf{1.000}"),
+        ("t.csv", "first,a,a"),
+        ("t.txt", "AKD ↓"),
+        HTML,
+    ):
         result = cli("table", "first", "--out", name)
         assert (result.returncode, result.stdout) == (0, "")
         assert part in (tmp_path / name).read_text(encoding="utf-8")
@@ -62,7 +69,7 @@ def test_metrics_digits_speed_and_csv(cli: Cli, run: Path) -> None:
 def test_a_paper_table_is_printed_as_published(cli: Cli) -> None:
     result = cli("table", "--published", "avatarpointillist:1", "--format", "latex")
     assert result.returncode == 0
-    assert "pointillist & 0.15 & 95.18" in result.stdout
+    assert r"Ours (AvatarPointillist) & \textbf{0.15} & \textbf{95.18}" in result.stdout
 
 
 def test_a_paper_table_is_filled_from_the_newest_runs_or_from_those_named(cli: Cli, tmp_path: Path) -> None:
@@ -81,7 +88,7 @@ def test_a_paper_table_is_filled_from_the_newest_runs_or_from_those_named(cli: C
         ("lpips-vgg", "1.0"),
         ("lpips-alex", "nan"),
     }
-    assert "ours: openheads-self (N = 4)" in cli("table", *paper).stdout
+    assert "measured: openheads-self (N = 4)" in cli("table", *paper).stdout
 
 
 @pytest.mark.parametrize(
@@ -98,7 +105,7 @@ def test_a_paper_table_is_filled_from_the_newest_runs_or_from_those_named(cli: C
         (("--paper", "avatarpointillist", "--table", "9"), 2, "Known: 1, 2, S1."),
         (("--paper", "avatarpointillist"), 2, "--paper avatarpointillist --table S1"),
         (("--table", "2"), 2, "--paper avatarpointillist --table 2"),
-        (("--paper", "avatarpointillist", "--table", "2", "--speed"), 2, "leave out --published and --speed"),
+        (("--paper", "avatarpointillist", "--table", "2", "--speed"), 2, "leave out --speed"),
         (("first", "--paper", "avatarpointillist", "--table", "2"), 2, "run first has none of the methods"),
     ],
     ids=str,

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from avatarbench.errors import DataError, UnknownNameError
-from avatarbench.tables.published import COLUMNS, load, published_csv, published_grid
+from avatarbench.tables.layouts import referred
+from avatarbench.tables.published import COLUMNS, load
 
 ROW = "avatarpointillist,1,nersemble,self,lam,LPIPS,lower,0.24,net not stated"
 
@@ -60,21 +61,6 @@ def test_wrong_columns_are_refused(tmp_path: Path) -> None:
         load(written(tmp_path, header="paper,value"))
 
 
-def test_a_paper_table_keeps_its_digits_and_says_what_is_known_of_each_metric() -> None:
-    grid = published_grid("avatarpointillist:1", load())
-    assert [c.group for c in grid.columns] == ["nersemble, self"] * 4 + ["nersemble, cross"] * 4
-    line = next(line for line in grid.lines if line.label.text == "portrait4dv2")
-    assert line.entries[0].text == "0.20"
-    assert all(e.mark is None for line in grid.lines for e in line.entries)
-    assert any(n == "LPIPS: net not stated." for n in grid.notes)
-
-
-def test_published_csv_holds_the_rows_of_that_table() -> None:
-    text = published_csv("avatarpointillist:1", load()).splitlines()
-    assert text[0] == ",".join(COLUMNS)
-    assert len(text) == 41
-
-
 def test_an_unknown_paper_table_names_the_near_misses() -> None:
     with pytest.raises(UnknownNameError, match=r"did you mean .*'splitavatar:3'"):
-        published_grid("splitavatr:3", load())
+        referred("splitavatr:3")

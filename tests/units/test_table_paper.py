@@ -10,11 +10,12 @@ import pytest
 
 from avatarbench.errors import UnknownNameError, UsageError
 from avatarbench.tables.build import build, load_run
-from avatarbench.tables.grid import Grid, lay_out
-from avatarbench.tables.paper import OURS, PaperTable, fill, find
-from avatarbench.tables.paper import lay_out as lay_out_paper
+from avatarbench.tables.grid import Grid, lay_out, turned
+from avatarbench.tables.layouts import layout
+from avatarbench.tables.paper import PaperTable, fill
 from avatarbench.tables.paper_csv import render
-from avatarbench.tables.published import load
+from avatarbench.tables.paper_grid import lay_out as lay_out_paper
+from avatarbench.tables.published import load, of_table
 from tests.units.runs_fixture import method, metric, write_run
 
 FULL, POSITION, FEATURE, FLAME = (
@@ -25,6 +26,12 @@ FULL, POSITION, FEATURE, FLAME = (
 )
 ROWS = (FLAME, FEATURE, POSITION, FULL)
 """As the paper prints them; in LPIPS its order is the reverse of that."""
+FLAME_ROW, FEATURE_ROW, POSITION_ROW, FULL_ROW = (
+    "Flame Position",
+    "AR Feature",
+    "AR Position",
+    "Ours (AvatarPointillist)",
+)
 METHODS = [method(m, in_domain=True) for m in ROWS]
 LPIPS = metric("lpips-vgg", name="LPIPS-V")
 SETS = metric("fd-vgg", name="FD-VGG", kind="set", digits=2)
@@ -45,7 +52,7 @@ def one_run(folder: Path, lpips: dict[str, list[Any]], **changes: Any) -> Path:
 
 
 def table_of(*folders: Path, runs: Path = Path("none"), table: str = "2", **options: Any) -> PaperTable:
-    return fill(find("avatarpointillist", table), folders, runs, **options)
+    return fill(layout("avatarpointillist", table), load(), folders, runs, **options)
 
 
 def cells(grid: Grid, group: str) -> dict[str, dict[str, str]]:
@@ -65,15 +72,22 @@ def day(number: int) -> datetime:
 def test_the_papers_rows_stand_in_its_order_with_its_digits_and_ours_beside_them(tmp_path: Path) -> None:
     run = one_run(tmp_path / "r", {FULL: column(0.2), FLAME: column(0.3)})
     grid = lay_out_paper(table_of(run))
-    assert [line.label.text for line in grid.lines] == [f"{FLAME} ‡", FEATURE, POSITION, f"{FULL} ‡"]
-    assert list(cells(grid, "published: nersemble, self")["FID ↓"].values()) == ["120.34", "110.93", "103.80", "95.18"]
-    ours = cells(grid, "ours: openheads-self (N = 6)")
+    assert [line.label.text for line in grid.lines] == [
+        f"{FLAME_ROW} ‡",
+        FEATURE_ROW,
+        POSITION_ROW,
+        f"{FULL_ROW} ‡",
+    ]
+    assert list(cells(grid, "published: NeRSemble, self")["FID ↓"].values()) == ["120.34", "110.93", "103.80", "95.18"]
+    ours = cells(grid, "measured: openheads-self (N = 6)")
     assert list(ours["LPIPS-V ↓"].values()) == ["0.300", "n/a (not run)", "n/a (not run)", "0.200"]
     assert set(ours["AKD ↓ (px)"].values()) == {"n/a (not scored)"}
     said = "\n".join(grid.notes)
     assert f"n/a (not run): {FEATURE}, {POSITION}, in none of the runs taken." in said
     assert "n/a (not scored): AKD is not among the metrics of r." in said
-    assert "Beside the paper's LPIPS: LPIPS-V, LPIPS-A." in said
+    assert "Beside the paper's LPIPS: LPIPS-V (definition unknown), LPIPS-A (definition unknown)." in said
+    assert "FD-VGG (not comparable: features of VGG16, not of Inception)." in said
+    assert f"{FLAME_ROW} = {FLAME}; {FEATURE_ROW} = {FEATURE}" in said
 
 
 def test_best_and_second_are_marked_within_each_side(tmp_path: Path) -> None:
@@ -86,10 +100,12 @@ def test_best_and_second_are_marked_within_each_side(tmp_path: Path) -> None:
 
 def test_transposing_keeps_every_cell(tmp_path: Path) -> None:
     table = table_of(one_run(tmp_path / "r", {FULL: column(0.2), FLAME: column(0.3)}))
-    upright, turned = lay_out_paper(table), lay_out_paper(table, transpose=True)
-    assert [line.label for line in turned.lines] == list(upright.columns)
-    swapped = list(zip(*(line.entries for line in turned.lines), strict=True))
+    upright = lay_out_paper(table)
+    across = turned(upright)
+    assert [line.label for line in across.lines] == list(upright.columns)
+    swapped = list(zip(*(line.entries for line in across.lines), strict=True))
     assert swapped == [line.entries for line in upright.lines]
+    assert turned(across, upright.corner) == upright
 
 
 def test_an_order_that_holds_is_said_to_hold_with_its_gaps(tmp_path: Path) -> None:
@@ -114,8 +130,9 @@ def test_an_order_that_does_not_hold_is_told_with_ours(tmp_path: Path) -> None:
 
 def test_of_equals_in_the_paper_each_is_compared_with_all_others(tmp_path: Path) -> None:
     """SplitAvatar's Table 4, SSIM: split-3x3 above split-1x1 and split-3x2, which are equal."""
-    table = find("splitavatar", "4")
-    paper = {row.method: row.value for row in table if (row.metric, row.task) == ("SSIM", "self")}
+    four = layout("splitavatar", "4")
+    of_ssim = [row for row in of_table("splitavatar:4", load()) if (row.metric, row.task) == ("SSIM", "self")]
+    paper = {row.method: row.value for row in of_ssim}
     ordered = sorted(paper, key=lambda m: -paper[m])
     ssim = metric("ssim", name="SSIM", better="higher")
     values: dict[Any, Any] = {(m, "ssim"): [1 - 0.1 * n] * 4 for n, m in enumerate(ordered)}
@@ -125,14 +142,14 @@ def test_of_equals_in_the_paper_each_is_compared_with_all_others(tmp_path: Path)
         run = tmp_path / said[-4:].strip()
         rows = [method(m) for m in ordered]
         write_run(run, rows, [ssim], values | {(later, "ssim"): [value] * 4}, pairs=4, people=2, protocol=SELF)
-        assert said in notes(fill(table, (run,), Path("none")))
+        assert said in notes(fill(four, load(), (run,), Path("none")))
 
 
 def test_a_method_that_cannot_be_ranked_is_left_out_of_the_order_and_named(tmp_path: Path) -> None:
     few = ["no face", "no face", *column(0.9)[2:]]
     run = one_run(tmp_path / "r", {FULL: column(0.1), POSITION: column(0.2), FLAME: few})
     grid = lay_out_paper(table_of(run))
-    assert cells(grid, "ours")["LPIPS-V ↓"][f"{FLAME} ‡"] == "0.900§ (4/6)"
+    assert cells(grid, "measured")["LPIPS-V ↓"][f"{FLAME_ROW} ‡"] == "0.900§ (4/6)"
     said = "\n".join(grid.notes)
     assert f"the paper's order, {FULL}, {POSITION} (best first), holds." in said
     assert f"is without {FLAME}, {FEATURE}, which have no ranked value there." in said
@@ -166,8 +183,8 @@ def test_without_any_run_the_published_side_stands_with_the_command_that_fills_o
     table = table_of(runs=tmp_path, table="1")
     grid = lay_out_paper(table)
     assert len(cells(grid, "published")) == 5  # of eight columns, three headings stand under both tasks
-    assert {t for column in cells(grid, "ours").values() for t in column.values()} == {"n/a (no run)"}
-    assert f"no finished run of openheads-self under {tmp_path}" in "\n".join(grid.notes)
+    assert {t for column in cells(grid, "measured").values() for t in column.values()} == {"n/a (no run)"}
+    assert f"no finished run of nersemble-self or openheads-self under {tmp_path}" in "\n".join(grid.notes)
     assert table.ours is None
 
 
@@ -180,8 +197,8 @@ def test_the_newest_run_of_every_method_is_taken_from_those_over_the_same_frames
     (tmp_path / "damaged" / "run.json").write_text("{}")
     one_run(tmp_path / "elsewhere", {FULL: column(0.7)}, created=day(5), protocol={"id": "clip-self"})
     table = table_of(runs=tmp_path)
-    ours = cells(lay_out_paper(table), "ours: openheads-self (N = 6)")["LPIPS-V ↓"]
-    assert (ours[f"{FULL} ‡"], ours[f"{FLAME} ‡"]) == ("0.100", "0.800")
+    ours = cells(lay_out_paper(table), "measured: openheads-self (N = 6)")["LPIPS-V ↓"]
+    assert (ours[f"{FULL_ROW} ‡"], ours[f"{FLAME_ROW} ‡"]) == ("0.100", "0.800")
     said = notes(table)
     assert "Left out, since they ran on other frames of openheads-self: trial (N = 3)." in said
     assert "Left out: run stopped is interrupted" in said
@@ -193,7 +210,7 @@ def test_a_run_where_a_method_could_not_run_gives_way_to_an_older_one(tmp_path: 
     lacking = [method(FULL, unavailable="needs anny"), method(FLAME)]
     values: dict[Any, Any] = {(FLAME, "lpips-vgg"): column(0.3)}
     write_run(tmp_path / "new", lacking, [LPIPS], values, pairs=FRAMES, people=3, protocol=SELF, created=day(2))
-    ours = cells(lay_out_paper(table_of(runs=tmp_path)), "ours")["LPIPS-V ↓"]
+    ours = cells(lay_out_paper(table_of(runs=tmp_path)), "measured")["LPIPS-V ↓"]
     assert [v for v in ours.values() if "not run" not in v] == ["0.300", "0.900"]
 
 
@@ -226,13 +243,9 @@ def test_other_methods_of_a_named_run_are_named_and_take_no_part(tmp_path: Path)
 
 def test_unknown_papers_and_tables_name_the_known(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'avatarpointillist'"):
-        find("avatarpontillist", "2")
+        layout("avatarpontillist", "2")
     with pytest.raises(UnknownNameError, match=r"no table '3' of avatarpointillist is kept here\. Known: 1, 2, S1\."):
-        find("avatarpointillist", "3")
-
-
-def test_every_published_metric_has_one_of_ours_beside_it() -> None:
-    assert {v.metric for v in load()} <= OURS.keys()
+        layout("avatarpointillist", "3")
 
 
 def test_csv_has_both_sides_in_full(tmp_path: Path) -> None:
