@@ -77,6 +77,7 @@ class Scores:
     metrics: Sequence[str] = ()
     digits: int | None = None
     intervals: bool = False
+    also: Sequence[str] = ()
 
 
 def table(
@@ -99,6 +100,10 @@ def table(
     ] = None,
     number: Annotated[
         str | None, typer.Option("--table", help="Which of its tables: 1, 2, S1.", metavar="TABLE")
+    ] = None,
+    also: Annotated[
+        str | None,
+        typer.Option(help="With --paper: further methods of the runs below its rows: ids separated by commas."),
     ] = None,
     published_only: Annotated[
         bool, typer.Option("--published-only", help="With --paper: the paper's own numbers alone, to the digit.")
@@ -125,18 +130,18 @@ def table(
     avatarbench table 20261121-self --speed
     avatarbench table --paper avatarpointillist --table 1 --published-only --marks colour --out table1.html
     avatarbench table --paper avatarpointillist --table 2
-    avatarbench table 20261121-self 20261121-cross --paper avatarpointillist --table S1 --intervals --out s1.md
+    avatarbench table 20261121-self 20261121-cross --paper avatarpointillist --table S1 --also my-method --out s1.md
     """
     chosen = output or (SUFFIXES.get(out.suffix, Format.terminal) if out else Format.terminal)
     if marks is Marks.colour and chosen in WITHOUT_COLOUR:
         raise UsageError(f"--marks colour does not go with {chosen.value}: {WITHOUT_COLOUR[chosen]}. Leave it out.")
     look = Look(chosen, marks, transpose)
-    scores = Scores([m.strip() for m in metrics.split(",") if m.strip()] if metrics else [], digits, intervals)
+    scores = Scores(_ids(metrics), digits, intervals, _ids(also))
     if published or published_only:
-        if runs or speed or scores != Scores([]) or (published and (paper or number)):
+        if runs or speed or scores != Scores() or (published and (paper or number)):
             raise UsageError(
                 "a paper's own numbers are printed as they stand: --published PAPER:TABLE and --paper PAPER --table "
-                "TABLE --published-only take neither runs nor --metrics, --digits, --intervals or --speed."
+                "TABLE --published-only take neither runs nor --metrics, --digits, --intervals, --also or --speed."
             )
         write(_published(_layout(published, paper, number), look), out)
         return
@@ -146,6 +151,8 @@ def table(
         layout = _layout(None, paper, number)
         write(_beside(layout, [find_run(name, runs_dir) for name in runs or ()], runs_dir, look, scores), out)
         return
+    if also:
+        raise UsageError("--also adds rows to a paper's table: give --paper and --table, or leave it out.")
     if not runs:
         raise UsageError(
             "give one or more runs, or --paper PAPER --table TABLE, or --published PAPER:TABLE. "
@@ -155,6 +162,10 @@ def table(
 
     loaded = [load_run(find_run(name, runs_dir)) for name in runs]
     write(_speed(loaded, look) if speed else _scores(loaded, look, scores), out)
+
+
+def _ids(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
 def print_tables(folders: Sequence[Path], speed: bool = True) -> None:
@@ -209,7 +220,7 @@ def _beside(layout: Layout, folders: list[Path], runs: Path, look: Look, scores:
     from avatarbench.tables.paper import fill
     from avatarbench.tables.published import load
 
-    filled = fill(layout, load(), folders, runs, scores.metrics, scores.digits, scores.intervals)
+    filled = fill(layout, load(), folders, runs, scores.metrics, scores.digits, scores.intervals, scores.also)
     return paper_csv.render(filled) if look.format is Format.csv else look.content(paper_grid.lay_out(filled), fit=True)
 
 

@@ -10,7 +10,7 @@ from avatarbench import registry
 from avatarbench.errors import UsageError
 from avatarbench.metric import MetricSpec
 from avatarbench.registry import suggest
-from avatarbench.run.record import MetricRecord
+from avatarbench.run.record import MetricRecord, RunRecord
 from avatarbench.tables.build import build
 from avatarbench.tables.comparability import Beside, beside
 from avatarbench.tables.layouts import DATA, Layout
@@ -55,14 +55,23 @@ class Column:
 
 @dataclass(frozen=True)
 class PaperTable:
-    """``placed``: the paper's numbers by method, task and metric. ``ours`` is None where no run has a method of it."""
+    """``placed``: the paper's numbers by method, task and metric. ``ours`` is None where no run has a method of it.
+
+    ``also``: ids of methods that are shown below the paper's rows, measured alone.
+    """
 
     layout: Layout
+    also: tuple[str, ...]
     rows: tuple[PublishedValue, ...]
     placed: Mapping[tuple[str, Task, str], PublishedValue]
     ours: Table | None
     columns: tuple[Column, ...]
     chosen: Chosen
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The paper's rows, then those added to them."""
+        return (*self.layout.methods, *self.also)
 
     @property
     def cuts(self) -> dict[str, tuple[str, ...]]:
@@ -108,11 +117,12 @@ def fill(
     metrics: Sequence[str] = (),
     digits: int | None = None,
     intervals: bool = False,
+    also: Sequence[str] = (),
 ) -> PaperTable:
     """``layout`` beside the runs in ``folders``, or beside the newest under ``runs`` where no folder is given.
 
-    ``metrics`` keeps only these of ours. Raises UsageError for a run or metric that has no place in the table, and for
-    runs that do not compare.
+    ``metrics`` keeps only these of ours; ``also`` adds methods of the runs below the paper's. Raises UsageError for a
+    run, metric or method that has no place in the table, and for runs that do not compare.
     """
     rows = of_table(layout.reference, values)
     all_beside = {t: {m: beside(layout.paper, m, t) for m in papers} for t, papers in layout.columns.items()}
@@ -125,12 +135,23 @@ def fill(
         for task, found in all_beside.items()
     }
     ids = {task: tuple(dict.fromkeys(b.id for ours in found.values() for b in ours)) for task, found in kept.items()}
-    wanted = Wanted(layout.reference, layout.methods, ids, layout.protocols)
+    added = tuple(m for m in dict.fromkeys(also) if m not in layout.methods)
+    wanted = Wanted(layout.reference, (*layout.methods, *added), ids, layout.protocols)
     chosen = named(folders, wanted) if folders else newest(runs, wanted)
+    for method in added:
+        if not any(method == m.id for r in chosen.runs for m in r.record.methods):
+            raise UsageError(f"no run taken has the method '{method}'{suggest(method, _methods(folders))}")
     ours = build(chosen.runs, digits=digits, intervals=intervals) if chosen.runs else None
     columns = []
     for task, found in kept.items():
         groups: list[Group | None] = [g for g in ours.groups if g.protocol.task == task] if ours else []
         for group in groups or [None]:
             columns += [Column(task, paper, b, group) for paper, those in found.items() for b in those]
-    return PaperTable(layout, tuple(rows), layout.place(rows), ours, tuple(columns), chosen)
+    return PaperTable(layout, added, tuple(rows), layout.place(rows), ours, tuple(columns), chosen)
+
+
+def _methods(folders: Sequence[Path]) -> list[str]:
+    """What can be added: the methods of the runs that were named, or those that are installed."""
+    if not folders:
+        return registry.names("methods")
+    return list(dict.fromkeys(m.id for folder in folders for m in RunRecord.load(folder).methods))

@@ -55,7 +55,7 @@ def render(table: PaperTable) -> str:
     asked = {r.record.id: " ".join(changes(r.record)) for r in table.chosen.runs}
     for column in table.columns:
         data = {"data": table.home(column), "mark_of_data": (column.group and column.group.protocol.data) or ""}
-        for method in table.layout.methods:
+        for method in table.methods:
             where = {"side": "measured", "task": column.task, "method": method, "metric": column.id} | data
             of = {"beside": column.paper, "better": column.spec.better, "comparability": column.beside.level}
             found = table.difference(column, method)

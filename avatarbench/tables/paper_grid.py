@@ -11,6 +11,7 @@ from avatarbench.tables.paper import Column, PaperTable
 from avatarbench.tables.paper_notes import notes
 from avatarbench.tables.published_grid import UNPRINTED, published_columns
 
+OUTSIDE = "n/a (not in the paper)"
 UNKNOWN = "?"
 """Behind the heading of a difference between figures that may be defined apart."""
 
@@ -18,14 +19,14 @@ UNKNOWN = "?"
 def lay_out(table: PaperTable) -> Grid:
     """The paper's columns of a task, then ours of that task, then what lies between where that can be said."""
     headings, columns = published_columns(table.layout, table.rows)
+    columns = [[*entries, *([Entry(OUTSIDE)] * len(table.also))] for entries in columns]
     for task in table.layout.tasks:
         of_task = [c for c in table.columns if c.task == task]
         at = 1 + max(i for i, h in enumerate(headings) if h.group.endswith(f", {task}"))
         more = [*_measured(table, of_task), *_differences(table, of_task)]
         headings[at:at] = [label for label, _ in more]
         columns[at:at] = [entries for _, entries in more]
-    by_id = {r.id: r for r in table.ours.rows} if table.ours else {}
-    labels = [Label(name + (flags(by_id[m]) if m in by_id else "")) for m, name in table.layout.rows]
+    labels = [*_labels(table)]
     return of_columns(title(table), table.layout.corner, labels, headings, columns, tuple(notes(table)))
 
 
@@ -34,14 +35,22 @@ def title(table: PaperTable) -> str:
     parts = [f"{table.layout.title}: as published and as measured"]
     groups = table.ours.groups if table.ours else ()
     parts += [f"{g.protocol.id} on data: {g.protocol.data}" for g in groups if g.protocol.data]
-    parts += [f"run {run} cut short by {', '.join(asked)}" for run, asked in table.cuts.items()]
+    parts += [f"not the whole protocol in run {run}: {', '.join(asked)}" for run, asked in table.cuts.items()]
     return "; ".join(parts)
+
+
+def _labels(table: PaperTable) -> Iterator[Label]:
+    by_id = {r.id: r for r in table.ours.rows} if table.ours else {}
+    for method, name in table.layout.rows:
+        yield Label(name + (flags(by_id[method]) if method in by_id else ""))
+    for row in (by_id[method] for method in table.also):
+        yield Label(row.name + flags(row), "not in the paper's table", row.bound)
 
 
 def _measured(table: PaperTable, columns: list[Column]) -> Iterator[tuple[Label, list[Entry]]]:
     for column in columns:
         data = group_title(column.group) if column.group else table.home(column)
-        entries = [_entry(table, column, m) for m in table.layout.methods]
+        entries = [_entry(table, column, m) for m in table.methods]
         yield Label(heading(column.spec), f"measured: {data}"), entries
 
 
@@ -49,20 +58,21 @@ def _entry(table: PaperTable, column: Column, method: str) -> Entry:
     cell = column.cell(method)
     if table.ours is None or column.scored is None or cell is None:
         return Entry(f"n/a ({column.empty or 'not run'})")
-    return entry(cell, table.ours.decimals(column.scored), False, table.ours.intervals)
+    bound = any(r.id == method and r.bound for r in table.ours.rows)
+    return entry(cell, table.ours.decimals(column.scored), bound, table.ours.intervals)
 
 
 def _differences(table: PaperTable, columns: list[Column]) -> Iterator[tuple[Label, list[Entry]]]:
     for column in (c for c in columns if table.compared(c)):
         doubt = UNKNOWN if column.beside.level == "definition unknown" else ""
-        entries = [_difference(table, column, m) for m in table.layout.methods]
+        entries = [_difference(table, column, m) for m in table.methods]
         yield Label(f"Δ {column.spec.name}{doubt}", f"measured − published: {table.home(column)}"), entries
 
 
 def _difference(table: PaperTable, column: Column, method: str) -> Entry:
     value, cell = table.placed.get((method, column.task, column.paper)), column.cell(method)
     if value is None:
-        return Entry(UNPRINTED)
+        return Entry(OUTSIDE if method in table.also else UNPRINTED)
     found = table.difference(column, method)
     if found is None or cell is None:
         return _entry(table, column, method)

@@ -62,9 +62,10 @@ def named(folders: Sequence[Path], wanted: Wanted) -> Chosen:
             if not set(has) & set(takes):
                 raise UsageError(
                     f"run {record.id} has none of the {what} of {wanted.reference}: it has {', '.join(has)}, the table "
-                    f"takes {', '.join(takes)}. Leave the run out, or print it with: avatarbench table {folder}"
+                    f"takes {', '.join(takes)}. Leave the run out, add its methods with --also, or print it with: "
+                    f"avatarbench table {folder}"
                 )
-        others += [m.name for m in record.methods if m.id not in wanted.methods]
+        others += [m.id for m in record.methods if m.id not in wanted.methods]
         standing_in += [f"{m.name} of run {record.id}" for m in record.methods if _stands_in(m, wanted)]
         runs.append(_cut(run, [m.id for m in record.methods if _takes(m, wanted)], wanted))
     absent = {
@@ -72,7 +73,8 @@ def named(folders: Sequence[Path], wanted: Wanted) -> Chosen:
         for task in wanted.metrics
         if all(r.record.protocol.task != task for r in runs)
     }
-    notes = [f"In these runs and not in the paper's table: {', '.join(dict.fromkeys(others))}."] if others else []
+    others = list(dict.fromkeys(others))
+    notes = [f"In these runs and not in the paper's table: {', '.join(others)} (--also adds them)."] if others else []
     if standing_in:
         notes.append(f"Left out, since they only stand in for a method: {', '.join(standing_in)}.")
     return Chosen(tuple(runs), absent, tuple(notes))

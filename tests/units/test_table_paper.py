@@ -236,7 +236,7 @@ def test_other_methods_of_a_named_run_are_named_and_take_no_part(tmp_path: Path)
     values["floor", "lpips-vgg"] = ["no face", *column(0.1)[1:]]
     run = write_run(tmp_path / "r", methods, [LPIPS], values, pairs=FRAMES, protocol=SELF)
     table = table_of(run)
-    assert "In these runs and not in the paper's table: Floor." in notes(table)
+    assert "In these runs and not in the paper's table: floor (--also adds them)." in notes(table)
     assert table.ours is not None
     assert {c.result.n_common for c in table.ours.groups[0].cells.values()} == {FRAMES}
 
