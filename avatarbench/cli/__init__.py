@@ -11,8 +11,10 @@ import avatarbench
 from avatarbench.cli import (
     animate,
     assets,
+    baseline,
     build,
     calibrate,
+    check,
     data,
     fit,
     generate,
@@ -42,6 +44,7 @@ app = typer.Typer(
 app.command("run", context_settings={"allow_extra_args": False})(run.run)
 app.command("score")(score.score)
 app.command("table")(table.table)
+app.command("check")(check.check)
 app.command("list")(list_.list_)
 app.command("show")(show.show)
 app.command("track")(track.track)
@@ -53,6 +56,7 @@ app.command("view")(view.view)
 app.command("calibrate")(calibrate.calibrate)
 app.command("doctor")(doctor)
 app.add_typer(data.app, name="data", help="Data sets that are generated here.")
+app.add_typer(baseline.app, name="baseline", help="Baselines: what a run scored, kept to hold later runs against.")
 app.add_typer(train.app, name="train", help="Train a method, stage by stage.")
 app.add_typer(assets.app, name="assets", help="Weights and files: pinned, verified, pulled without a login.")
 

@@ -1,0 +1,155 @@
+"""How well the regression gate tells worse from the same: planted defects, and re-runs of one commit.
+
+Defects are planted in the predictions of a run that is then scored again; each has to fail the gate. Re-runs differ in
+seed, thread count and batch size, each in a process with a feature cache of its own; none may fail it. The last line is
+``alarms: A of N``.
+
+    python benchmarks/gate.py --reruns 10
+    python benchmarks/gate.py --method pointillist --sources 4 --limit 1 --reruns 13 --spread 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from avatarbench.datasets.images import read_image, write_png
+from avatarbench.gate.baseline import Baseline
+from avatarbench.gate.compare import check
+from avatarbench.gate.make import of_folder, with_reruns
+from avatarbench.gate.verdict import Verdict
+from avatarbench.metrics.features import image_digest
+from avatarbench.run.render import prediction_path
+
+Image = NDArray[np.uint8]
+
+METRICS = ("psnr", "ssim", "lpips-alex", "akd-mediapipe", "apd-mediapipe", "aed-mediapipe", "csim-dlib")
+"""All that need no network larger than AlexNet: what the baseline that ships was made with."""
+
+
+def blurred(image: Image) -> Image:
+    """A Gaussian blur of sigma 0.7 px."""
+    return np.rint(gaussian_filter(image.astype(np.float64), (0.7, 0.7, 0))).astype(np.uint8)
+
+
+def shifted(image: Image) -> Image:
+    """One pixel to the right; the left column stays."""
+    return np.concatenate([image[:, :1], image[:, :-1]], axis=1)
+
+
+def swapped(image: Image) -> Image:
+    """Blue before red, as OpenCV reads."""
+    return np.ascontiguousarray(image[:, :, ::-1])
+
+
+DEFECTS: dict[str, Callable[[Image], Image]] = {
+    "blur of sigma 0.7 px": blurred,
+    "shift by 1 px": shifted,
+    "swapped channels": swapped,
+}
+
+
+def plant(run: Path, method: str, defect: Callable[[Image], Image], out: Path) -> Path:
+    """A copy of ``run`` in ``out`` as if ``method`` had rendered with ``defect``: unscored, ready to be resumed."""
+    shutil.copytree(run, out)
+    events = [json.loads(line) for line in (out / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
+    kept = []
+    for event in events:
+        if event.get("method") == method and event["kind"] == "scores":
+            continue
+        if event.get("method") == method and event["kind"] == "frame" and "digest" in event:
+            path = prediction_path(out, method, event["sample"])
+            worse = defect(read_image(path)[0])
+            write_png(path, worse)
+            event["digest"] = image_digest(worse)
+        kept.append(event)
+    lines = "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in kept)
+    (out / "journal.jsonl").write_text(lines, encoding="utf-8")
+    return out
+
+
+def run(out: Path, method: str, sources: int, limit: int, seed: int, threads: int, batch: int) -> Path:
+    """One run in a process of its own, which computes every feature anew."""
+    metrics = [word for name in METRICS for word in ("--metric", name)]
+    command = [sys.executable, "-m", "avatarbench", "run", "-m", method, "-p", "openheads-self", *metrics]
+    command += ["--sources", str(sources), "--limit", str(limit), "--seed", str(seed), "--out", str(out)]
+    _call([*command, f"batch={batch}"], out, threads)
+    return next(out.glob("*/run.json")).parent
+
+
+def resume(folder: Path, cache: Path) -> Path:
+    _call([sys.executable, "-m", "avatarbench", "run", "--resume", str(folder), "--out", str(folder.parent)], cache, 1)
+    return folder
+
+
+def _call(command: Sequence[str], cache: Path, threads: int) -> None:
+    cache.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "AVATARBENCH_FEATURES": str(cache / "features.sqlite3")}
+    environment |= {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 3):
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
+
+
+def largest(verdict: Verdict) -> str:
+    """The largest change of a mean, in tolerances, and the largest of all."""
+    found = [(abs(r.change) / r.tolerance, r.metric.id) for r in verdict.rows if r.change is not None and r.tolerance]
+    return "{:.2g} tolerances ({})".format(*max(found)) if found else "nothing measured"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--method", default="face-warp")
+    parser.add_argument("--sources", type=int, default=4)
+    parser.add_argument("--limit", type=int, default=3)
+    parser.add_argument("--reruns", type=int, default=10)
+    parser.add_argument("--spread", type=int, default=0, help="how many further runs the baseline's spread is from")
+    parser.add_argument("--skip-defects", action="store_true")
+    parser.add_argument("--keep", type=Path, help="a folder for the runs, taken up again where it has some")
+    options = parser.parse_args()
+    with TemporaryDirectory() as temporary:
+        folder = options.keep or Path(temporary)
+        runs = [_run_once(folder, options, number) for number in range(1 + options.spread + options.reruns)]
+        saved = of_folder(runs[0])
+        if options.spread:
+            saved = with_reruns(saved, [of_folder(r) for r in runs[1 : 1 + options.spread]])
+        if not options.skip_defects:
+            _defects(runs[0], saved, options.method, folder)
+        alarms = 0
+        for number, again in enumerate(runs[1 + options.spread :], 1):
+            verdict = check(of_folder(again), saved, "the first run")
+            alarms += verdict.failed
+            print(f"re-run {number}: {verdict.headline()} largest change: {largest(verdict)}")
+    print(f"alarms: {alarms} of {options.reruns}")
+
+
+def _run_once(folder: Path, options: argparse.Namespace, number: int) -> Path:
+    out = folder / f"run-{number}"
+    if done := [p.parent for p in out.glob("*/run.json")]:
+        return done[0]
+    threads, batch = 1 + number % 2, (8, 1, 3)[number % 3]
+    return run(out, options.method, options.sources, options.limit, number, threads, batch)
+
+
+def _defects(first: Path, saved: Baseline, method: str, folder: Path) -> None:
+    for name, defect in DEFECTS.items():
+        out = folder / name.replace(" ", "-")
+        shutil.rmtree(out, ignore_errors=True)
+        verdict = check(of_folder(resume(plant(first, method, defect, out), first.parent)), saved, "the first run")
+        told = ", ".join(f"{r.metric.id} {r.text(r.change, True)} {r.between}" for r in verdict.of("regressed"))
+        print(f"{name}: {'caught' if verdict.failed else 'MISSED'}: {told}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
