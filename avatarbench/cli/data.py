@@ -1,4 +1,4 @@
-"""``avatarbench data``: generating OpenHeads."""
+"""``avatarbench data``: generating OpenHeads; the sets that a user brings are in :mod:`data_copies`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Data sets that are made here.", no_args_is_help=True, rich_markup_mode="rich")
+from avatarbench.cli import data_copies
+
+app = typer.Typer(
+    help="Data sets that are made here, and those that you bring.", no_args_is_help=True, rich_markup_mode="rich"
+)
+app.command("check")(data_copies.check)
+app.command("prepare")(data_copies.prepare)
+app.command("stand-in")(data_copies.stand_in)
 
 Workers = Annotated[int, typer.Option(help="Processes that render, one thread each: give the number of cores.", min=1)]
 

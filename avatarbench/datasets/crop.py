@@ -68,6 +68,33 @@ def apply_mask(mask: NDArray[np.float32], crop: Crop, size: int) -> NDArray[np.f
     return np.clip(resized, 0, 1)  # Lanczos overshoots at edges
 
 
+def paste_back(
+    picture: NDArray[np.uint8],
+    crop: Crop,
+    original: NDArray[np.uint8],
+    mask: NDArray[np.float32] | None = None,
+) -> NDArray[np.uint8]:
+    """The inverse of :func:`apply`: ``original`` (H, W, 3) with its square ``crop`` replaced by ``picture`` (S, S, 3).
+
+    One Lanczos resampling to the square's own pixels; at equal sizes none, so that a crop pasted back gives the
+    original to the bit. ``mask`` (S, S) in [0, 1] keeps the original where it is 0. Raises ValueError for a square that
+    does not lie on whole pixels inside the original, as every crop of ours does.
+    """
+    height, width = original.shape[:2]
+    x, y, side = (round(value) for value in (crop.x, crop.y, crop.side))
+    if (x, y, side) != (crop.x, crop.y, crop.side) or min(x, y) < 0 or x + side > width or y + side > height:
+        raise ValueError(f"{crop} is no square of whole pixels inside an image of {width} x {height}")
+    placed = np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize((side, side), Image.Resampling.LANCZOS))
+    result = original.copy()
+    here = result[y : y + side, x : x + side]
+    if mask is None:
+        here[:] = placed
+        return result
+    part = apply_mask(mask, Crop(0, 0, mask.shape[0]), side)[..., None].astype(np.float64)
+    here[:] = np.rint(placed * part + here * (1 - part)).astype(np.uint8)
+    return result
+
+
 def crop_camera(camera: Camera, crop: Crop, size: int) -> Camera:
     """The camera that takes the resampled square: its principal point moves with the corner, then all scales."""
     scale = size / crop.side

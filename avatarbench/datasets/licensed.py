@@ -44,22 +44,28 @@ HDTF = DatasetSpec(
 def nersemble(root: Path | str | None = None) -> Dataset:
     """The user's folder, cameras' colours calibrated where it says how, or a prepared one. Raises DataError."""
     from avatarbench.datasets.nersemble import NersembleDataset
+    from avatarbench.datasets.prepared import prepared
 
-    return NersembleDataset(_named(root, "nersemble"), colour=True)
+    given = _named(root, "nersemble")
+    return prepared(given, "nersemble") or NersembleDataset(given, colour=True)
 
 
 def vfhq(root: Path | str | None = None) -> Dataset:
     """The user's folder, or a prepared one. Raises DataError."""
+    from avatarbench.datasets.prepared import prepared
     from avatarbench.datasets.vfhq import VfhqDataset
 
-    return VfhqDataset(_named(root, "vfhq"))
+    given = _named(root, "vfhq")
+    return prepared(given, "vfhq") or VfhqDataset(given)
 
 
 def hdtf(root: Path | str | None = None) -> Dataset:
     """The user's folder, or a prepared one. Raises DataError."""
     from avatarbench.datasets.hdtf import HdtfDataset
+    from avatarbench.datasets.prepared import prepared
 
-    return HdtfDataset(_named(root, "hdtf"))
+    given = _named(root, "hdtf")
+    return prepared(given, "hdtf") or HdtfDataset(given)
 
 
 def _named(root: Path | str | None, name: str) -> Path:

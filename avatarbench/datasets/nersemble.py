@@ -175,6 +175,11 @@ class NersembleDataset:
         video = self._videos.get(found.files[0])
         return [*notes, *self._notes.get(sequence, ()), *(video.notes if video is not None else ())]
 
+    def beside(self, sequence: str, name: str) -> Path:
+        """The folder ``name`` of a recording, beside its pictures; there or not."""
+        found = self._find(sequence)
+        return found.folder / "sequences" / found.sequence / name
+
     def close(self) -> None:
         """Close the videos that are open."""
         for video in self._open.values():

@@ -79,7 +79,7 @@ def scan(container: InputContainer, path: Path) -> Scan:
                 found.checks.append(check(frame))
     except (av.FFmpegError, OSError) as error:
         raise _broken(path, found, error.strerror or str(error)) from error
-    if _ends_early(container, stream, packets, video_end, end):
+    if ends_early(container, stream, packets, video_end, end):
         raise _broken(path, found, "the file ends before the video does")
     if first is None:
         raise DataError(f"{path} has a video stream with 0 frames: export it again.")
@@ -94,7 +94,7 @@ def _broken(path: Path, found: Scan, why: str) -> DataError:
     )
 
 
-def _ends_early(container: InputContainer, stream: VideoStream, packets: int, video_end: float, end: float) -> bool:
+def ends_early(container: InputContainer, stream: VideoStream, packets: int, video_end: float, end: float) -> bool:
     """Whether the container announces more than came. FFmpeg ends such a file as if nothing were wrong.
 
     A count and a duration that both fall short, since an edit list may hide frames that the count includes; or, without

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avatarbench.datasets.crop import Crop, apply, apply_mask, crop_camera, face_crop, square_crop
+from avatarbench.datasets.crop import Crop, apply, apply_mask, crop_camera, face_crop, paste_back, square_crop
 from avatarbench.method import Camera
 
 
@@ -93,3 +93,22 @@ def test_a_mask_is_cut_and_resampled_as_the_image_is() -> None:
     assert np.array_equal(apply_mask(mask[:60, :60], Crop(0, 0, 60), 60), mask[:60, :60])
     edge = apply_mask((x > 50).astype(np.float32), crop, 32)
     assert (edge.min(), edge.max()) == (0, 1)  # without the overshoot that Lanczos has at edges
+
+
+def test_a_crop_pasted_back_gives_the_original_and_a_mask_keeps_what_is_outside() -> None:
+    image = np.random.default_rng(1).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    crop = Crop(7, 5, 30)
+    assert np.array_equal(paste_back(apply(image, crop, 30), crop, image), image)
+    grey = np.full((60, 60, 3), 90, np.uint8)
+    pasted = paste_back(grey, crop, image)
+    assert (pasted[5:35, 7:37] == 90).all()
+    pasted[5:35, 7:37] = image[5:35, 7:37]
+    assert np.array_equal(pasted, image)
+    half = np.zeros((60, 60), np.float32)
+    half[:, 30:] = 1
+    kept = paste_back(grey, crop, image, half)
+    assert np.array_equal(kept[5:35, 7:18], image[5:35, 7:18])
+    assert (kept[5:35, 26:37] == 90).all()
+    for wrong in (Crop(7.5, 5, 30), Crop(21, 5, 30), Crop(-1, 5, 30)):
+        with pytest.raises(ValueError, match="no square of whole pixels inside"):
+            paste_back(grey, wrong, image)
