@@ -1,7 +1,7 @@
 """How well the regression gate tells worse from the same: planted defects, and re-runs of one commit.
 
 Defects are planted in the predictions of a run that is then scored again; each has to fail the gate. Re-runs differ in
-seed, thread count and batch size, each in a process with a feature cache of its own; none may fail it. The last line is
+seed, thread count and batch size, each with a feature cache of its own; none may fail it. The last line is
 ``alarms: A of N``.
 
     python benchmarks/gate.py --reruns 10
@@ -14,13 +14,13 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
@@ -30,6 +30,10 @@ from avatarbench.gate.compare import check
 from avatarbench.gate.make import of_folder, with_reruns
 from avatarbench.gate.verdict import Verdict
 from avatarbench.metrics.features import image_digest
+from avatarbench.run.config import load_config
+from avatarbench.run.pipeline import execute
+from avatarbench.run.prepare import prepare_all, reopen, start
+from avatarbench.run.record import RunRecord
 from avatarbench.run.render import prediction_path
 
 Image = NDArray[np.uint8]
@@ -80,26 +84,37 @@ def plant(run: Path, method: str, defect: Callable[[Image], Image], out: Path) -
 
 
 def run(out: Path, method: str, sources: int, limit: int, seed: int, threads: int, batch: int) -> Path:
-    """One run in a process of its own, which computes every feature anew."""
-    metrics = [word for name in METRICS for word in ("--metric", name)]
-    command = [sys.executable, "-m", "avatarbench", "run", "-m", method, "-p", "openheads-self", *metrics]
-    command += ["--sources", str(sources), "--limit", str(limit), "--seed", str(seed), "--out", str(out)]
-    _call([*command, f"batch={batch}"], out, threads)
-    return next(out.glob("*/run.json")).parent
-
-
-def resume(folder: Path, cache: Path) -> Path:
-    _call([sys.executable, "-m", "avatarbench", "run", "--resume", str(folder), "--out", str(folder.parent)], cache, 1)
+    """One run that computes every feature anew, with a cache of its own beside it."""
+    out.mkdir(parents=True, exist_ok=True)
+    flags = {"methods": [method], "protocol": "openheads-self", "metrics": list(METRICS), "seed": seed}
+    config = load_config(flags | {"sources.limit": sources, "frames.limit": limit, "batch": batch})
+    (prepared,) = prepare_all([config])
+    with _working(out, threads):
+        folder, record = start(prepared, out, ["avatarbench", "run", "-m", method, "-p", "openheads-self"])
+        execute(prepared, folder, record)
     return folder
 
 
-def _call(command: Sequence[str], cache: Path, threads: int) -> None:
-    cache.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "AVATARBENCH_FEATURES": str(cache / "features.sqlite3")}
-    environment |= {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode not in (0, 3):
-        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
+def resume(folder: Path, cache: Path) -> Path:
+    """Score what :func:`plant` has made; what the networks computed of the real frames is in ``cache``."""
+    prepared, record = reopen(folder)
+    with _working(cache, 1):
+        execute(prepared, folder, record)
+    return folder
+
+
+@contextmanager
+def _working(cache: Path, threads: int) -> Iterator[None]:
+    before, count = os.environ.get("AVATARBENCH_FEATURES"), torch.get_num_threads()
+    os.environ["AVATARBENCH_FEATURES"] = str(cache / "features.sqlite3")
+    torch.set_num_threads(threads)  # the kernels of ours follow it
+    try:
+        yield
+    finally:
+        torch.set_num_threads(count)
+        del os.environ["AVATARBENCH_FEATURES"]
+        if before is not None:
+            os.environ["AVATARBENCH_FEATURES"] = before
 
 
 def largest(verdict: Verdict) -> str:
@@ -136,8 +151,9 @@ def main() -> None:
 
 def _run_once(folder: Path, options: argparse.Namespace, number: int) -> Path:
     out = folder / f"run-{number}"
-    if done := [p.parent for p in out.glob("*/run.json")]:
+    if done := [p.parent for p in out.glob("*/run.json") if RunRecord.load(p.parent).status in ("complete", "partial")]:
         return done[0]
+    shutil.rmtree(out, ignore_errors=True)  # one that was stopped has half a cache
     threads, batch = 1 + number % 2, (8, 1, 3)[number % 3]
     return run(out, options.method, options.sources, options.limit, number, threads, batch)
 
@@ -146,7 +162,8 @@ def _defects(first: Path, saved: Baseline, method: str, folder: Path) -> None:
     for name, defect in DEFECTS.items():
         out = folder / name.replace(" ", "-")
         shutil.rmtree(out, ignore_errors=True)
-        verdict = check(of_folder(resume(plant(first, method, defect, out), first.parent)), saved, "the first run")
+        planted = resume(plant(first, method, defect, out), first.parent)
+        verdict = check(of_folder(planted), saved, "the first run")
         told = ", ".join(f"{r.metric.id} {r.text(r.change, True)} {r.between}" for r in verdict.of("regressed"))
         print(f"{name}: {'caught' if verdict.failed else 'MISSED'}: {told}", flush=True)
 
