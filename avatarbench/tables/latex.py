@@ -46,22 +46,59 @@ PACKAGES: dict[Style, tuple[str, ...]] = {
 """What a document must load; graphicx shrinks a table that is wider than the page."""
 
 
+WIDEST = 130
+"""Characters that a tabular may have across before its groups of columns are stacked: print stays legible."""
+
+
 def render(grid: Grid, style: Style = "bold") -> str:
     """A ``table*`` environment that compiles with :data:`PACKAGES`; the notes follow the tabular in small print.
 
-    The tabular is set into a box first, and scaled to the page where the box is wider.
+    Groups of columns that are too wide together stand below each other, the rows repeated. Each tabular is set into a
+    box first, and scaled to the page where the box is wider still.
     """
-    width = len(grid.columns)
     lines = [
         rf"% needs \usepackage{{{','.join(PACKAGES[style])}}}",
         r"\begin{table*}[t]",
         r"\centering",
         rf"\caption{{{escape(grid.title)}}}",
+        r"\smallskip",
+    ]
+    for number, columns in enumerate(_panels(grid)):
+        lines += ["", r"\medskip"] if number else []
+        lines += _tabular(grid, columns, style)
+    if grid.notes:
+        lines += ["", r"\smallskip", r"\begin{minipage}{\linewidth}\footnotesize\raggedright"]
+        lines += [rf"{escape(note)}\par" for note in grid.notes]
+        lines.append(r"\end{minipage}")
+    return "\n".join([*lines, r"\end{table*}"]) + "\n"
+
+
+def _panels(grid: Grid) -> list[list[int]]:
+    """The columns of each tabular: whole groups, as many as :data:`WIDEST` lets stand side by side."""
+    rows = max((len(line.label.text) for line in grid.lines), default=0)
+    panels: list[list[int]] = []
+    taken = 0
+    for _, members in groupby(range(len(grid.columns)), key=lambda i: grid.columns[i].group):
+        group = list(members)
+        across = sum(2 + max(map(len, (grid.columns[i].text, *(r.entries[i].text for r in grid.lines)))) for i in group)
+        if not panels or rows + taken + across > WIDEST:
+            panels.append([])
+            taken = 0
+        panels[-1] += group
+        taken += across
+    return panels or [[]]
+
+
+def _tabular(grid: Grid, columns: list[int], style: Style) -> list[str]:
+    """One tabular of these columns, in a box that is never wider than the page."""
+    width = len(columns)
+    labels = tuple(grid.columns[i] for i in columns)
+    lines = [
         r"\setbox0=\hbox{%",
         rf"\begin{{tabular}}{{l{'c' * width}}}",
         r"\toprule",
-        *_column_groups(grid.columns),
-        _row([escape(grid.corner), *(_label(c) for c in grid.columns)]),
+        *_column_groups(labels),
+        _row([escape(grid.corner), *(_label(c) for c in labels)]),
         r"\midrule",
     ]
     group = ""
@@ -70,14 +107,14 @@ def render(grid: Grid, style: Style = "bold") -> str:
             group = line.label.group
             lines += [r"\midrule"] if number else []
             lines.append(rf"\multicolumn{{{width + 1}}}{{l}}{{{escape(group)}}} \\")
-        lines.append(_row([_label(line.label), *(_entry(e, style) for e in line.entries)]))
-    lines += [r"\bottomrule", r"\end{tabular}%", "}%"]
-    lines.append(r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\box0}\else\box0\fi")
-    if grid.notes:
-        lines += ["", r"\smallskip", r"\begin{minipage}{\linewidth}\footnotesize\raggedright"]
-        lines += [rf"{escape(note)}\par" for note in grid.notes]
-        lines.append(r"\end{minipage}")
-    return "\n".join([*lines, r"\end{table*}"]) + "\n"
+        lines.append(_row([_label(line.label), *(_entry(line.entries[i], style) for i in columns)]))
+    return [
+        *lines,
+        r"\bottomrule",
+        r"\end{tabular}%",
+        "}%",
+        r"\leavevmode\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\box0}\else\box0\fi",
+    ]
 
 
 def escape(text: str) -> str:

@@ -16,7 +16,11 @@ PROGRAMS = {
     "chromedriver": "chromium-driver",
     "pdflatex": "texlive-latex-base",
 }
-TEX_FILES = {"booktabs.sty": "texlive-latex-recommended"}
+TEX_FILES = {
+    "booktabs.sty": "texlive-latex-recommended",
+    "xcolor.sty": "texlive-latex-recommended",
+    "graphicx.sty": "texlive-latex-base",
+}
 LIBRARIES = {"libLLVM": "libllvm19"}
 INSTALL = ("apt-get", "install", "--yes", "--no-install-recommends")
 

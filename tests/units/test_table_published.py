@@ -17,7 +17,7 @@ from avatarbench.metric import MetricSpec
 from avatarbench.registry import metric
 from avatarbench.tables import html, latex, markdown
 from avatarbench.tables.comparability import RULES, beside, comparability
-from avatarbench.tables.grid import Grid, turned
+from avatarbench.tables.grid import Entry, Grid, Label, Line, turned
 from avatarbench.tables.layouts import LAYOUTS, Layout, layout
 from avatarbench.tables.published import load
 from avatarbench.tables.published_grid import published_csv, published_grid
@@ -120,6 +120,61 @@ def test_its_csv_is_the_file_with_marks_and_comparability(known: Layout) -> None
     assert {r["comparability"] for r in rows} <= {"comparable", "definition unknown", "not comparable"}
     best = [r for r in rows if r["mark"] == "best"]
     assert {(r["task"], r["metric"]) for r in best} == {(r["task"], r["metric"]) for r in rows}
+
+
+def check_latex(text: str) -> list[int]:
+    """Balanced environments, braces and dollars, plain ASCII, full rows; the columns of every tabular."""
+    opened = re.findall(r"\\(begin|end)\{(\w+\*?)\}", text)
+    inside: list[str] = []
+    for what, name in opened:
+        if what == "begin":
+            inside.append(name)
+        else:
+            assert inside.pop() == name
+    assert not inside
+    bare = text.replace(r"\{", "").replace(r"\}", "")
+    assert bare.count("{") == bare.count("}")
+    assert len(re.findall(r"(?<!\\)\$", text)) % 2 == 0
+    assert text.isascii()
+    widths = []
+    for spec, body in re.findall(r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", text, flags=re.DOTALL):
+        for row in (line for line in body.splitlines() if line.endswith(r"\\")):
+            spans = [int(n) for n in re.findall(r"\\multicolumn\{(\d+)\}", row)]
+            assert len(re.findall(r"(?<!\\)&", row)) + 1 + sum(n - 1 for n in spans) == len(spec)
+        rules = [(int(a), int(b)) for a, b in re.findall(r"\\cmidrule\(lr\)\{(\d+)-(\d+)\}", body)]
+        assert all(2 <= a <= b <= len(spec) for a, b in rules)
+        widths.append(len(spec) - 1)
+    return widths
+
+
+@EACH
+def test_its_latex_is_well_formed(known: Layout) -> None:
+    grid = published_grid(known, load())
+    assert check_latex(latex.render(grid)) == [len(grid.columns)]
+    assert check_latex(latex.render(turned(grid), "colour")) == [len(grid.lines)]
+
+
+def test_latex_stacks_groups_that_are_too_wide_together_and_loses_no_column() -> None:
+    entries = tuple(Entry(f"0.{n:03d} [0.100, 0.300]", "best" if n == 4 else None) for n in range(9))
+    columns = tuple(Label(f"M{n}", f"group_{n // 3}") for n in range(9))
+    grid = Grid(
+        "wide & long", "Method", columns, (Line(Label("a_b"), entries), Line(Label("c", "&"), entries)), ("100 %",)
+    )
+    text = latex.render(grid)
+    assert check_latex(text) == [3, 3, 3]
+    assert all(text.count(escaped) == 2 for escaped in (f"0.{n:03d} [" for n in range(9)))
+    assert text.count(r"a\_b & ") == 3
+
+
+def test_html_takes_hostile_text_literally() -> None:
+    hostile = '<script>alert("&")</script>'
+    grid = Grid(
+        hostile, hostile, (Label(hostile, hostile),), (Line(Label(hostile, hostile), (Entry(hostile),)),), (hostile,)
+    )
+    page = html.render(grid)
+    assert "<script" not in page
+    assert cells_of_html(grid) == [hostile]
+    assert page.count("&lt;script&gt;alert(&quot;&amp;&quot;)&lt;/script&gt;") == 9
 
 
 def marked(known: Layout, column: str, task: str) -> dict[str, str]:
