@@ -27,8 +27,29 @@ Need = Literal["image", "mediapipe", "flame", "camera", "target", "views"]
 Want = Literal["mediapipe", "flame", "camera"]
 """What a method may read where it is there, and do without where it is not."""
 
+Background = Literal["kept", "white", "black"]
+"""What is behind the person: what was there, or one colour, by the data's masks."""
+
 Role = Literal["method", "bound"]
 """A ``bound`` is shown in tables and never ranked: a floor, a ceiling, or a reference that needs ``views``."""
+
+
+@dataclass(frozen=True)
+class Framing:
+    """The frame that a method's own code works in, where that is not the protocol's.
+
+    Its pictures, masks, landmarks and cameras are then of a square of ``scale`` times the face (None: the protocol's
+    square), ``size`` pixels wide, with ``background`` behind the person (None: the protocol's), and it renders in that
+    frame. The harness brings the result into the protocol's frame by one Lanczos resampling, with the protocol's colour
+    where the method's square does not reach. With ``alpha`` the method renders (H, W, 4), the last channel being how
+    much of a pixel is the person's, and the harness sets it on the protocol's background; without, a background of
+    another colour than the protocol's stays, and the run says so.
+    """
+
+    size: int
+    scale: float | None = None
+    background: Background | None = None
+    alpha: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,6 +61,7 @@ class MethodSpec:
     provides them and the run's data has them. Only a ``bound`` may need ``target`` or ``views``: AvatarbenchError
     otherwise. ``ships``: files of the installation, ``package:path``, that it reads unless its options name
     others. ``tracker`` names the detector that drives it, so that a table can say when the judge is the same.
+    ``framing``: its own crop and background; None for one that works in the protocol's frame.
     """
 
     id: str
@@ -61,6 +83,7 @@ class MethodSpec:
     trained_on: tuple[str, ...] = ()
     role: Role = "method"
     notes: str = ""
+    framing: Framing | None = None
 
     def __post_init__(self) -> None:
         if unknown := set(self.wants) - set(get_args(Want)):
@@ -153,7 +176,7 @@ class Portrait:
 
 @dataclass(frozen=True)
 class Motion:
-    """One driving frame. ``image``: the driver, (H, W, 3) uint8 sRGB, in the protocol's frame.
+    """One driving frame. ``image``: the driver, (H, W, 3) uint8 sRGB, in the protocol's frame or the method's own.
 
     Only what the method's ``needs`` and ``wants`` declare is filled in; ``target`` is None unless the method needs it
     and the protocol has it. ``camera`` is the one that the driver's frame was taken with, in pixels of ``image``.
@@ -179,7 +202,8 @@ class Avatar(Protocol):
     """
 
     def render(self, motion: Motion) -> NDArray[np.generic]:
-        """The avatar under ``motion``: (H, W, 3) in the portrait's size, uint8 sRGB or floating point in [0, 1].
+        """The avatar under ``motion``, in the frame of the driver's picture: (H, W, 3) in the portrait's size, uint8
+        sRGB or floating point in [0, 1]; (H, W, 4) where the method's ``framing`` has alpha.
 
         Raise :class:`avatarbench.errors.Unscorable` for a motion that cannot be followed (no face in the driver); any
         exception, NaN, other size or other dtype costs that frame alone and is recorded with its reason.

@@ -7,10 +7,9 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from avatarbench.method import Need
+from avatarbench.method import Background, Need
 
 Task = Literal["self", "cross"]
-Background = Literal["kept", "white", "black"]
 FRAMES = "frames"
 """Stands for a protocol where a user's own frames were scored: there is no manifest of ours behind them."""
 

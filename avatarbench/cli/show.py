@@ -88,6 +88,7 @@ def _method(spec: MethodSpec) -> Fields:
     yield "licence of code", spec.licence_code
     yield "licence of weights", spec.licence_weights
     yield "environment", spec.environment
+    yield "own frame", _framing(spec)
     yield "needs", ", ".join(spec.needs)
     yield "uses where there is", ", ".join(spec.wants)
     yield "driven by", spec.tracker or ""
@@ -109,16 +110,20 @@ def _protocol(spec: ProtocolSpec) -> Fields:
     yield "summary", spec.summary
     yield "sources", _selection(spec.sources)
     yield "drivers", _selection(spec.drivers)
-    image = spec.image
-    crop = f"square around the face, {image.scale:g} x its larger side" if image.crop == "face" else "no crop"
-    yield "images", f"{image.size} x {image.size} px, {crop}"
+    for number, text in enumerate(spec.stated, 1):
+        yield f"papers say {number}", text
+    for number, text in enumerate(spec.ours, 1):
+        yield f"our choice {number}", text
+    yield "split", _split(spec)
+    yield "images", _images(spec)
     yield "provides", ", ".join(spec.provides)
     yield "set metrics against", _references(spec)
     yield "true frames", f"across identities: {spec.truth}, at the driver's index" if spec.truth else ""
     yield "manifest", _manifest(spec)
     yield "metrics", ", ".join(spec.metrics)
     yield "notes", spec.notes
-    yield "missing here", ", ".join(missing("protocols", spec)) or "nothing"
+    data = "your own copy of the data: --data-root" if spec.split is not None else ""
+    yield "missing here", ", ".join((*missing("protocols", spec), *filter(None, [data]))) or "nothing"
     for method in registry.everything("methods"):
         if not isinstance(method, registry.Broken):
             why = obstacle(method, spec)
@@ -181,7 +186,42 @@ def _references(spec: ProtocolSpec) -> str:
     return f"the source identities' frames{where}"
 
 
+def _images(spec: ProtocolSpec) -> str:
+    image = spec.image
+    crop = f"square around the face, {image.scale:g} x its larger side" if image.crop == "face" else "no crop"
+    background = "background kept" if image.background == "kept" else f"{image.background} background where masks are"
+    return f"{image.size} x {image.size} px, {image.colour}, {crop}, {background}, resampled once by {image.resampling}"
+
+
+def _framing(spec: MethodSpec) -> str:
+    if spec.framing is None:
+        return "the protocol's"
+    own, scale = spec.framing, spec.framing.scale
+    crop = "the protocol's square" if scale is None else f"square of {scale:g} x the face"
+    alpha = ", rendered with alpha" if own.alpha else ""
+    return f"{own.size} x {own.size} px, {crop}, background {own.background or 'as the protocol'}{alpha}"
+
+
+def _split(spec: ProtocolSpec) -> str:
+    """The rule in numbers; ``our choice`` has it in words."""
+    split = spec.split
+    if split is None:
+        return ""
+    who = "people" if split.recording else "clips"
+    source = "frame 0" if split.source == "first" else "a frame of the middle half that shows the whole face"
+    frames = f"{split.frames} frames {'at even steps' if split.draw == 'spread' else 'at random'}"
+    cameras = ""
+    if split.cameras is not None:
+        c = split.cameras
+        cameras = f" of each of {c.count} cameras, {c.frontal} and others within {c.within:g} degrees"
+    drivers = {"own": "its own", "fixed": "one more person's, the same for all", "next": "the next clip's, in a ring"}
+    pairs = f"source: {source}; driven by {drivers[split.drivers]}: {frames}{cameras}"
+    return f"{split.people} {who} by seed {split.seed}; {pairs}"
+
+
 def _manifest(spec: ProtocolSpec) -> str:
+    if spec.split is not None:
+        return "local: the rule is resolved on your data (avatarbench data prepare, or by the run itself)"
     if not spec.manifest:
         return ""
     from avatarbench.run.pinned import read_pinned

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from avatarbench.dataset import Dataset, camera_of, mask_of, views_of
 from avatarbench.datasets.crop import Crop, apply, apply_mask, crop_camera, face_crop, square_crop
+from avatarbench.datasets.prepared import PreparedDataset
 from avatarbench.errors import DataError, Unscorable
-from avatarbench.method import Camera, FaceTrack, Views
+from avatarbench.method import Camera, FaceTrack, Framing, Views
 from avatarbench.metrics.engine import FeatureEngine
 from avatarbench.metrics.face import to_track
 from avatarbench.metrics.features import Features, Frame, Missing
 from avatarbench.protocol import FrameRef, ImageContract
+from avatarbench.run.framing import on_background
 from avatarbench.run.journal import Journal
 
 if TYPE_CHECKING:
@@ -29,7 +32,8 @@ KEPT_FRAMES = 64
 class Inputs:
     """Reads frames lazily. One crop a sequence, found on its first frame with a face: head motion stays motion.
 
-    ``held_out``: the sequences that :func:`avatarbench.run.plan.held_out` names.
+    ``held_out``: the sequences that :func:`avatarbench.run.plan.held_out` names. ``frame`` tells crops of a method's
+    own frame from the protocol's in the journal.
     """
 
     def __init__(
@@ -39,8 +43,10 @@ class Inputs:
         engine: FeatureEngine,
         journal: Journal,
         held_out: Sequence[str] = (),
+        frame: str = "",
     ) -> None:
         self._held_out = held_out
+        self._frame = frame
         self._datasets = datasets
         self._contract = contract
         self._engine = engine
@@ -49,12 +55,30 @@ class Inputs:
         self._recent: OrderedDict[FrameRef, Frame] = OrderedDict()
         self._notes: set[str] = set()
         for event in journal.read():
-            if event["kind"] == "crop":
+            if event["kind"] == "crop" and event.get("frame", "") == frame:
                 crop = event["crop"]
                 found = Missing(crop["missing"]) if "missing" in crop else Crop(**crop)
                 self._crops[event["dataset"], event["sequence"]] = found
             elif event["kind"] == "note":
                 self._notes.add(event["text"])
+
+    @property
+    def contract(self) -> ImageContract:
+        """The frame that pictures are brought to."""
+        return self._contract
+
+    def framed(self, framing: Framing) -> Inputs:
+        """The same frames in a method's own frame. What is noted of them is noted here."""
+        changes: dict[str, Any] = {"size": framing.size}
+        if framing.scale is not None:
+            changes |= {"scale": framing.scale, "crop": "face"}
+        if framing.background is not None:
+            changes["background"] = framing.background
+        contract = replace(self._contract, **changes)
+        name = f"{contract.crop} {contract.scale:g}"
+        view = Inputs(self._datasets, contract, self._engine, self._journal, self._held_out, name)
+        view._notes = self._notes
+        return view
 
     def frame(self, ref: FrameRef) -> Frame:
         """The cropped, resampled frame, (size, size, 3) uint8.
@@ -64,8 +88,8 @@ class Inputs:
         if ref in self._recent:
             self._recent.move_to_end(ref)
             return self._recent[ref]
-        crop = self._crop(ref)
-        image = self._read(ref.dataset, ref.sequence, ref.index)
+        crop = self.crop(ref)
+        image = self._behind(ref, self._read(ref.dataset, ref.sequence, ref.index))
         frame = Frame(apply(image, crop, self._contract.size))
         self._recent[ref] = frame
         if len(self._recent) > KEPT_FRAMES:
@@ -85,12 +109,12 @@ class Inputs:
         camera = camera_of(self._datasets[ref.dataset], ref.sequence)
         if camera is None:
             raise Unscorable(f"'{ref.sequence}' has no calibrated camera")
-        return crop_camera(camera, self._crop(ref), self._contract.size)
+        return crop_camera(camera, self.crop(ref), self._contract.size)
 
     def mask(self, ref: FrameRef) -> NDArray[np.float32] | None:
         """The cropped frame's foreground, (size, size) float32; None where the dataset has none. Raises DataError."""
         mask = mask_of(self._datasets[ref.dataset], ref.sequence, ref.index)
-        return None if mask is None else apply_mask(mask, self._crop(ref), self._contract.size)
+        return None if mask is None else apply_mask(mask, self.crop(ref), self._contract.size)
 
     def views(self, ref: FrameRef) -> Views:
         """Where the person of a frame is seen from many sides. Raises Unscorable where the dataset does not say."""
@@ -109,12 +133,24 @@ class Inputs:
         self._engine.extract([frame], {"face": False})
         return frame["face"]
 
-    def _crop(self, ref: FrameRef) -> Crop:
+    def _behind(self, ref: FrameRef, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The picture with the contract's background, which takes a mask: it changes before the one resampling."""
+        if self._contract.background == "kept" or isinstance(self._datasets[ref.dataset], PreparedDataset):
+            return image
+        mask = mask_of(self._datasets[ref.dataset], ref.sequence, ref.index)
+        if mask is None:
+            self.note(f"{ref.sequence}: no masks, so that its background is kept, not {self._contract.background}")
+            return image
+        return on_background(image, mask, self._contract.background)
+
+    def crop(self, ref: FrameRef) -> Crop:
+        """The square of a frame's sequence. Raises Unscorable where no frame of it shows a face."""
         key = (ref.dataset, ref.sequence)
         if key not in self._crops:
             self._crops[key] = self._find_crop(*key)
             event = _crop_record(self._crops[key])
-            self._journal.write("crop", dataset=ref.dataset, sequence=ref.sequence, crop=event)
+            other = {"frame": self._frame} if self._frame else {}
+            self._journal.write("crop", dataset=ref.dataset, sequence=ref.sequence, crop=event, **other)
         crop = self._crops[key]
         if isinstance(crop, Missing):
             raise Unscorable(crop.reason)
@@ -122,6 +158,11 @@ class Inputs:
 
     def _find_crop(self, dataset: str, sequence: str) -> Crop | Missing:
         reader = self._datasets[dataset]
+        if isinstance(reader, PreparedDataset):  # its frames are under the contract, with the contract's background
+            try:
+                return reader.square(sequence, self._contract)
+            except Unscorable as error:
+                return Missing(str(error))
         if self._contract.crop == "none":
             return square_crop(self._read(dataset, sequence, 0).shape)
         reason = f"no face found in '{sequence}'"

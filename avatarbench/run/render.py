@@ -23,6 +23,7 @@ from avatarbench.files import writing
 from avatarbench.method import Avatar, FaceTrack, Method, MethodSpec, Motion, Portrait
 from avatarbench.metrics.features import image_digest
 from avatarbench.protocol import FrameRef, Pair
+from avatarbench.run.framing import covered, to_contract
 from avatarbench.run.inputs import Inputs
 from avatarbench.run.journal import Journal
 from avatarbench.run.memory import PeakMemory
@@ -96,6 +97,8 @@ class Renderer:
     ) -> None:
         self._spec, self._options, self._inputs = spec, options, inputs
         self._state, self._journal, self._folder = state, journal, folder
+        self._own = inputs if spec.framing is None else inputs.framed(spec.framing)
+        self._note_background()
 
     def render(self, pairs: Sequence[Pair], seed: int, advance: Callable[[], None]) -> None:
         """Render every pair not done before; ``advance`` is called once a pair."""
@@ -122,8 +125,9 @@ class Renderer:
                 self._journal.write("avatar", method=self._spec.id, source=portrait.id, memory_mib=peak.mib, **build)
                 self._state.builds[portrait.id] = build
                 self._keep(avatar, source)
+                shape = (*portrait.image.shape[:2], 4 if self._spec.framing and self._spec.framing.alpha else 3)
                 for pair in group:
-                    self._frame(avatar, pair, portrait.image.shape, seed, peak)
+                    self._frame(avatar, pair, shape, seed, peak)
                     advance()
 
     def _frame(self, avatar: Avatar, pair: Pair, shape: tuple[int, ...], seed: int, peak: PeakMemory) -> None:
@@ -137,7 +141,7 @@ class Renderer:
         try:
             rendered = avatar.render(motion)
             seconds = time.perf_counter() - start
-            image = check_image(rendered, shape)
+            image = self._framed(check_image(rendered, shape), pair.driver)
         except METHOD_ERRORS as error:
             self._fail([pair], reason_of(error))
             return
@@ -151,33 +155,59 @@ class Renderer:
         self._state.digests[pair.id], self._state.seconds[pair.id] = digest, seconds
         self._state.peak_memory_mib = max(self._state.peak_memory_mib, peak.mib)
 
+    def _framed(self, rendered: NDArray[np.uint8], driver: FrameRef) -> NDArray[np.uint8]:
+        """A rendered picture in the protocol's frame, which is that of the driver's picture."""
+        if self._spec.framing is None:
+            return rendered
+        contract = self._inputs.contract
+        own, crop = self._own.crop(driver), self._inputs.crop(driver)
+        if (share := covered(own, crop)) < 1:
+            self._inputs.note(
+                f"{self._spec.id}: its own frame covers {share:.0%} of the protocol's in '{driver.sequence}'; the rest "
+                f"is {'black' if contract.background == 'black' else 'white'}"
+            )
+        return to_contract(rendered, own, crop, contract.size, contract.background)
+
+    def _note_background(self) -> None:
+        """A method whose background is not the protocol's pays for it in every metric of whole pictures."""
+        framing = self._spec.framing
+        if framing is None or framing.alpha:
+            return
+        ours = self._inputs.contract.background
+        if framing.background in (None, ours):
+            return
+        self._inputs.note(
+            f"{self._spec.id}: renders on {framing.background}, where the protocol has the background "
+            f"{ours}: the difference counts against it"
+        )
+
     def _portrait(self, source: FrameRef) -> Portrait:
-        image = self._inputs.image(source).copy()
+        image = self._own.image(source).copy()
         needs = self._spec.needs
         return Portrait(
             id=f"{source.sequence}/{source.index:06d}",
             image=image,
-            mask=self._inputs.mask(source),
+            mask=self._own.mask(source),
             face=self._face(source, "mediapipe" in self._spec.wants),
-            camera=self._inputs.camera(source) if "camera" in needs else None,
-            views=self._inputs.views(source) if "views" in needs else None,
+            camera=self._own.camera(source) if "camera" in needs else None,
+            views=self._own.views(source) if "views" in needs else None,
         )
 
     def _motion(self, pair: Pair) -> Motion:
         return Motion(
             id=pair.id,
             index=pair.driver.index,
-            image=self._inputs.image(pair.driver).copy(),
+            image=self._own.image(pair.driver).copy(),
             face=self._face(pair.driver, True),  # what to do with a faceless driver is the method's to say
-            camera=self._inputs.camera(pair.driver) if "camera" in self._spec.needs else None,
-            target=self._inputs.image(pair.target).copy() if "target" in self._spec.needs and pair.target else None,
+            camera=self._own.camera(pair.driver) if "camera" in self._spec.needs else None,
+            target=self._own.image(pair.target).copy() if "target" in self._spec.needs and pair.target else None,
         )
 
     def _face(self, ref: FrameRef, dispensable: bool) -> FaceTrack | None:
         if "mediapipe" not in self._spec.needs:
             return None
         with suppress(*((Unscorable,) if dispensable else ())):
-            return self._inputs.track(ref)
+            return self._own.track(ref)
         return None
 
     def _build(self, method: Method, portrait: Portrait, seed: int) -> tuple[Avatar, dict[str, Any]]:

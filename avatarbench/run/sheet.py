@@ -23,12 +23,14 @@ MARGIN = 18
 def contact_sheet(scene: Scene, methods: Sequence[str], path: Path) -> None:
     """Write ``path``: six evenly spaced pairs, one a row.
 
-    Columns: source, driver, the true frame where it is not the driver's, then each method's prediction.
+    Columns: source, driver, the true frame where it is not the driver's, then each method's prediction, all in the
+    protocol's frame. The first row is the manifest's first pair.
     """
     pairs = _spread(scene.manifest.pairs)
     size = scene.manifest.image.size
     with_truth = any(pair.target not in (None, pair.driver) for pair in pairs)
-    titles = ("source", "driver", *(("target",) if with_truth else ()), *methods)
+    driver = "driver = target" if any(pair.target == pair.driver for pair in pairs) else "driver"
+    titles = ("source", driver, *(("target",) if with_truth else ()), *methods)
     sheet = np.full((MARGIN + len(pairs) * size, len(titles) * size, 3), 255, np.uint8)
     for row, pair in enumerate(pairs):
         real = [pair.source, pair.driver, *((pair.target,) if with_truth and pair.target else ())]
