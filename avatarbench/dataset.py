@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from avatarbench.datasets.crop import Crop
     from avatarbench.method import Camera, Views
+    from avatarbench.protocol import ImageContract
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,9 @@ class DatasetSpec:
 class Dataset(Protocol):
     """Sequences of frames. A still image is a sequence of one frame. Reading forward in a video is cheap.
 
-    A dataset that knows more also has some of ``identity``, ``camera``, ``mask``, ``frame_number`` and ``views``, with
-    the arguments and results of :func:`identity_of`, :func:`camera_of`, :func:`mask_of`, :func:`frame_number_of` and
-    :func:`views_of`.
+    A dataset that knows more also has some of ``identity``, ``camera``, ``mask``, ``frame_number``, ``views`` and
+    ``square``, with the arguments and results of :func:`identity_of`, :func:`camera_of`, :func:`mask_of`,
+    :func:`frame_number_of`, :func:`views_of` and :func:`square_of`.
     """
 
     def sequences(self) -> Sequence[str]:
@@ -89,6 +91,13 @@ def views_of(dataset: Dataset, sequence: str, held_out: Sequence[str]) -> Views 
     """Where the person of ``sequence`` is seen from many sides, with the recordings that the sequences ``held_out``
     belong to; None for a dataset that says nothing of it."""
     return _ask(dataset, "views", None, sequence, held_out)
+
+
+def square_of(dataset: Dataset, sequence: str, contract: ImageContract) -> Crop | None:
+    """The square of ``contract`` in frames that were prepared under it, background and all; None for a dataset whose
+    frames are as they were recorded. Raises DataError where they were prepared under another contract, Unscorable
+    where no frame of the sequence shows a face."""
+    return _ask(dataset, "square", None, sequence, contract)
 
 
 def _ask(dataset: Dataset, name: str, default: Any, *arguments: Any) -> Any:

@@ -19,7 +19,7 @@ def level(behind: Background) -> int:
 
 def on_background(image: NDArray[np.uint8], mask: NDArray[np.float32], behind: Background) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 with all that ``mask``, (H, W) in [0, 1], does not call foreground in the colour ``behind``."""
-    cover = mask[..., None]
+    cover = mask[..., np.newaxis]
     return np.rint(image * cover + level(behind) * (1 - cover)).astype(np.uint8)
 
 
@@ -31,7 +31,7 @@ def to_contract(rendered: NDArray[np.uint8], own: Crop, crop: Crop, size: int, b
     squares of equal size pass unchanged.
     """
     if rendered.shape[2] == 4:
-        flat = on_background(rendered[..., :3], rendered[..., 3].astype(np.float32) / 255, behind)
+        flat = on_background(rendered[..., :3], np.divide(rendered[..., 3], 255, dtype=np.float32), behind)
     else:
         flat = rendered
     scale = flat.shape[0] / own.side

@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from avatarbench.dataset import Dataset, camera_of, mask_of, views_of
+from avatarbench.dataset import Dataset, camera_of, mask_of, square_of, views_of
 from avatarbench.datasets.crop import Crop, apply, apply_mask, crop_camera, face_crop, square_crop
-from avatarbench.datasets.prepared import PreparedDataset
 from avatarbench.errors import DataError, Unscorable
 from avatarbench.method import Camera, FaceTrack, Framing, Views
 from avatarbench.metrics.engine import FeatureEngine
@@ -135,7 +134,7 @@ class Inputs:
 
     def _behind(self, ref: FrameRef, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The picture with the contract's background, which takes a mask: it changes before the one resampling."""
-        if self._contract.background == "kept" or isinstance(self._datasets[ref.dataset], PreparedDataset):
+        if self._contract.background == "kept" or hasattr(self._datasets[ref.dataset], "square"):
             return image
         mask = mask_of(self._datasets[ref.dataset], ref.sequence, ref.index)
         if mask is None:
@@ -158,11 +157,11 @@ class Inputs:
 
     def _find_crop(self, dataset: str, sequence: str) -> Crop | Missing:
         reader = self._datasets[dataset]
-        if isinstance(reader, PreparedDataset):  # its frames are under the contract, with the contract's background
-            try:
-                return reader.square(sequence, self._contract)
-            except Unscorable as error:
-                return Missing(str(error))
+        try:
+            if (square := square_of(reader, sequence, self._contract)) is not None:
+                return square
+        except Unscorable as error:
+            return Missing(str(error))
         if self._contract.crop == "none":
             return square_crop(self._read(dataset, sequence, 0).shape)
         reason = f"no face found in '{sequence}'"

@@ -93,11 +93,12 @@ def plan(spec: ProtocolSpec, config: RunConfig, dataset: Dataset, root: Path, ad
             "frames.sequences."
         )
     path = _find(spec, config, root)
+    altered: tuple[str, ...] = ()
     if path is None:
         chosen = spec
         if names := config.sources.sequences:
             chosen = replace(spec, sources=replace(spec.sources, sequences=tuple(names)))
-        found, altered = resolve(chosen, dataset, advance=advance), ()
+        found = resolve(chosen, dataset, advance=advance)
     else:
         read = read_local(spec, path)
         manifest, altered = _held_against(read.manifest, dataset, path)

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from avatarbench import assets, registry
 from avatarbench.capability import granted, obstacle
-from avatarbench.dataset import Dataset, camera_of, views_of
-from avatarbench.errors import AvatarbenchError, DataError, PreflightError, UsageError
+from avatarbench.dataset import Dataset, camera_of, square_of, views_of
+from avatarbench.errors import AvatarbenchError, DataError, PreflightError, Unscorable, UsageError
 from avatarbench.method import MethodSpec, Need, Views
 from avatarbench.metric import MetricSpec
 from avatarbench.protocol import Manifest, ProtocolSpec
@@ -146,6 +146,26 @@ def check_cameras(found: Preflight, manifest: Manifest) -> None:
             if "camera" in method.needs:
                 found.optional.append(f"method '{method.id}' needs cameras: {found.absent['camera']}")
                 found.without_methods[method.id] = "no camera"
+
+
+def check_frames(found: Preflight, manifest: Manifest) -> None:
+    """Data that was prepared has one frame: the protocol's, and no other size, crop or method's own frame."""
+    sequences = {p.source.dataset: p.source.sequence for p in manifest.pairs}
+    for dataset, sequence in sequences.items():
+        try:
+            prepared = square_of(found.datasets[dataset], sequence, manifest.image) is not None
+        except Unscorable:  # a sequence without a face is prepared data's too
+            prepared = True
+        except DataError as error:
+            found.fatal.append(str(error))
+            continue
+        for method in found.runnable_methods if prepared else ():
+            if method.framing is not None:
+                found.optional.append(
+                    f"method '{method.id}' works in a frame of its own, which data prepared for the protocol's lacks: "
+                    "run on the original data"
+                )
+                found.without_methods[method.id] = "own frame"
 
 
 def check_views(found: Preflight, manifest: Manifest, config: RunConfig) -> None:

@@ -19,7 +19,15 @@ from avatarbench.run.environment import describe_environment
 from avatarbench.run.local import Planned, plan
 from avatarbench.run.pinned import altered
 from avatarbench.run.plan import make_manifest, reference_set
-from avatarbench.run.preflight import Preflight, check, check_cameras, check_set_sizes, check_views, resolve
+from avatarbench.run.preflight import (
+    Preflight,
+    check,
+    check_cameras,
+    check_frames,
+    check_set_sizes,
+    check_views,
+    resolve,
+)
 from avatarbench.run.progress import progress_bar
 from avatarbench.run.record import RunRecord
 from avatarbench.run.resolve import own_frames
@@ -80,6 +88,7 @@ def prepare(config: RunConfig) -> Prepared:
                     f"({', '.join(wrong[:3])}{', ...' if len(wrong) > 3 else ''}): install avatarbench again, or name "
                     "a folder of yours."
                 )
+            check_frames(found, manifest)
             check_cameras(found, manifest)
             check_views(found, manifest, config)
             check_set_sizes(found, manifest, len(references))

@@ -99,7 +99,8 @@ def _reserved(
     spec: ProtocolSpec, dataset: Dataset, people: dict[str, Person], skipped: list[str]
 ) -> tuple[Person, ...]:
     """Who is set aside for drivers, the first that can be used. One person alone is nobody's driver, and a source."""
-    split, found = _split(spec), []
+    split = _split(spec)
+    found: list[Person] = []
     for name in ordered(split.seed, "driver", people) if len(people) > 1 else ():
         if len(found) == split.reserved:
             break

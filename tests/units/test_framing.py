@@ -10,16 +10,19 @@ import pytest
 from PIL import Image
 from skimage.data import astronaut
 
+from avatarbench import registry
 from avatarbench.datasets.crop import Crop, apply
 from avatarbench.datasets.images import read_image
 from avatarbench.datasets.nersemble import NersembleDataset
+from avatarbench.errors import DataError
 from avatarbench.method import Avatar, Framing, MethodSpec, Motion, Portrait
 from avatarbench.metrics.cache import FeatureCache
 from avatarbench.metrics.engine import FeatureEngine
-from avatarbench.protocol import FrameRef, ImageContract, Pair
+from avatarbench.protocol import FrameRef, ImageContract, Manifest, Pair
 from avatarbench.run.framing import covered, on_background, to_contract
 from avatarbench.run.inputs import Inputs
 from avatarbench.run.journal import Journal
+from avatarbench.run.preflight import Preflight, check_frames
 from avatarbench.run.render import Rendered, Renderer, prediction_path
 from tests.units.nersemble_fixture import FRONTAL, pictures, write_split
 
@@ -128,3 +131,37 @@ def test_a_resumed_run_finds_each_frames_crop(tmp_path: Path) -> None:
         inputs = Inputs({}, ImageContract(), FeatureEngine([], FeatureCache.default()), journal)
         assert inputs.crop(ref) == Crop(1, 2, 3)
         assert inputs.framed(Framing(size=64, scale=2.5)).crop(ref) == Crop(4, 5, 6)
+
+
+class OfOneContract:
+    """Data prepared under one contract, with a black ground that nobody may paint again."""
+
+    contract = ImageContract(size=8, background="black")
+
+    def square(self, sequence: str, contract: ImageContract) -> Crop:
+        if contract != self.contract:
+            raise DataError("prepared with size 8, not another")
+        return Crop(0, 0, 8)
+
+    def read(self, sequence: str, index: int) -> np.ndarray:
+        return np.full((8, 8, 3), 77, np.uint8)
+
+    def mask(self, sequence: str, index: int) -> np.ndarray:
+        return np.zeros((8, 8), np.float32)
+
+    def notes(self, sequence: str) -> list[str]:
+        return []
+
+
+def test_prepared_frames_are_used_as_they_are_and_in_no_other_frame(tmp_path: Path) -> None:
+    ref, data = FrameRef("vfhq", "s", 1, ""), OfOneContract()
+    manifest = Manifest("vfhq-self", 1, data.contract, (Pair("p", ref, ref, ref),))
+    found = Preflight(registry.protocol("vfhq-self"), [SPEC], [], datasets={"vfhq": data})  # type: ignore[dict-item]
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        inputs = Inputs(found.datasets, data.contract, FeatureEngine([], FeatureCache.default()), journal)
+        assert (inputs.image(ref) == 77).all()
+    check_frames(found, manifest)
+    assert found.without_methods == {"echo": "own frame"}
+    assert found.fatal == []
+    check_frames(found, replace(manifest, image=replace(data.contract, size=16)))
+    assert found.fatal == ["prepared with size 8, not another"]
