@@ -14,8 +14,9 @@ import argparse
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -64,9 +65,15 @@ DEFECTS: dict[str, Callable[[Image], Image]] = {
 }
 
 
-def plant(run: Path, method: str, defect: Callable[[Image], Image], out: Path) -> Path:
-    """A copy of ``run`` in ``out`` as if ``method`` had rendered with ``defect``: unscored, ready to be resumed."""
+def plant(run: Path, method: str, defect: Callable[[Image], Image], out: Path, without: Sequence[str] = ()) -> Path:
+    """A copy of ``run`` in ``out`` as if ``method`` had rendered with ``defect``: unscored, ready to be resumed.
+
+    ``without``: metrics that the copy is not to be scored by.
+    """
     shutil.copytree(run, out)
+    record = RunRecord.load(out)
+    record.metrics = [m for m in record.metrics if m.id not in without]
+    record.save(out)
     events = [json.loads(line) for line in (out / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
     kept = []
     for event in events:
@@ -83,14 +90,29 @@ def plant(run: Path, method: str, defect: Callable[[Image], Image], out: Path) -
     return out
 
 
-def run(out: Path, method: str, sources: int, limit: int, seed: int, threads: int, batch: int) -> Path:
+@dataclass(frozen=True)
+class Job:
+    """What is run, on ``openheads-self``. The defaults are those of the baseline that ships."""
+
+    methods: tuple[str, ...] = ("face-warp", "source-copy")
+    metrics: tuple[str, ...] = METRICS
+    sources: int = 4
+    limit: int = 2
+
+    def command(self) -> list[str]:
+        words = ["avatarbench", "run", *(w for m in self.methods for w in ("-m", m)), "-p", "openheads-self"]
+        words += ["--sources", str(self.sources), "--limit", str(self.limit)]
+        return [*words, *(w for m in self.metrics for w in ("--metric", m))]
+
+
+def run(out: Path, job: Job, seed: int = 0, threads: int = 1, batch: int = 8) -> Path:
     """One run that computes every feature anew, with a cache of its own beside it."""
     out.mkdir(parents=True, exist_ok=True)
-    flags = {"methods": [method], "protocol": "openheads-self", "metrics": list(METRICS), "seed": seed}
-    config = load_config(flags | {"sources.limit": sources, "frames.limit": limit, "batch": batch})
+    flags = {"methods": list(job.methods), "protocol": "openheads-self", "metrics": list(job.metrics), "seed": seed}
+    config = load_config(flags | {"sources.limit": job.sources, "frames.limit": job.limit, "batch": batch})
     (prepared,) = prepare_all([config])
     with _working(out, threads):
-        folder, record = start(prepared, out, ["avatarbench", "run", "-m", method, "-p", "openheads-self"])
+        folder, record = start(prepared, out, job.command())
         execute(prepared, folder, record)
     return folder
 
@@ -155,7 +177,7 @@ def _run_once(folder: Path, options: argparse.Namespace, number: int) -> Path:
         return done[0]
     shutil.rmtree(out, ignore_errors=True)  # one that was stopped has half a cache
     threads, batch = 1 + number % 2, (8, 1, 3)[number % 3]
-    return run(out, options.method, options.sources, options.limit, number, threads, batch)
+    return run(out, Job((options.method,), METRICS, options.sources, options.limit), number, threads, batch)
 
 
 def _defects(first: Path, saved: Baseline, method: str, folder: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from avatarbench.gate import provenance
 from avatarbench.gate.baseline import COVERAGE, EVERY, Baseline, MetricPart, SetValue, Spread
@@ -44,16 +45,12 @@ def check(now: Baseline, then: Baseline, path: str) -> Verdict:
                 why = method.unavailable or metric.unavailable or ""
                 rows.append(Row(method.id, metric, "absent", message=f"the baseline has none: {why}"))
             elif otherwise or faults:
-                gone = method.id not in methods or metric.id not in metrics or _gone(now, method.id, metric.id)
+                gone = metric.id not in now.values.get(method.id, {}) and metric.id not in now.sets.get(method.id, {})
                 why = otherwise or "; ".join(f.message for f in faults)
                 rows.append(Row(method.id, metric, "unmeasured" if gone else "changed", message=why))
             else:
                 rows.append(_row(now, then, method.id, metric))
     return Verdict(now.run, path, then.run, then.protocol.id, tuple(findings), tuple(rows))
-
-
-def _gone(now: Baseline, method: str, metric: str) -> bool:
-    return metric not in now.values.get(method, {}) and metric not in now.sets.get(method, {})
 
 
 def _row(now: Baseline, then: Baseline, method: str, metric: MetricPart) -> Row:
@@ -75,57 +72,53 @@ def pair_row(
     both = [s for s in shared if before[s].valid and after[s].valid]
     valid_then = sum(before[s].valid for s in shared)
     allowed = allowed_loss(then, method, metric.id, len(shared))
-    counts = {"valid_then": valid_then, "valid_now": len(both) + len(gained), "paired": len(both)}
     told = _coverage(lost, gained, after)
     is_lost = len(lost) - len(gained) > allowed
+    row = Row(
+        method, metric, "same", paired=len(both), valid_then=valid_then, valid_now=len(both) + len(gained), message=told
+    )
     if not both:
-        outcome: Outcome = "lost" if is_lost else "same"
-        return Row(method, metric, outcome, message=told or "no sample has a value on either side", **counts)
+        return replace(
+            row, outcome="lost" if is_lost else "same", message=told or "no sample has a value on either side"
+        )
     sources = then.sources()
     differences = {s: Value(after[s].value - before[s].value) for s in both}
-    means = [math.fsum(column[s].value for s in both) / len(both) for column in (before, after)]
+    was, is_now = (math.fsum(column[s].value for s in both) / len(both) for column in (before, after))
     change = math.fsum(v.value for v in differences.values()) / len(both)
     spread = interval(totals(differences, both, sources))
-    tolerance = tolerated(then, method, metric, means[0])
+    tolerance = tolerated(then, method, metric, was)
     outcome, why = judge(change, tolerance, metric, None if spread is None else (spread.low, spread.high))
-    if is_lost and outcome != "regressed":
-        outcome = "lost"
-    return Row(
-        method,
-        metric,
-        outcome,
-        *means,
+    return replace(
+        row,
+        outcome="lost" if is_lost and outcome != "regressed" else outcome,
+        baseline=was,
+        now=is_now,
         change=change,
         tolerance=tolerance,
         low=None if spread is None else spread.low,
         high=None if spread is None else spread.high,
         identities=len({sources[s] for s in both}),
         message="; ".join(filter(None, (why, told))),
-        **counts,
     )
 
 
 def set_row(method: str, metric: MetricPart, before: SetValue, after: SetValue, now: Baseline, then: Baseline) -> Row:
     """A set has one value and no interval: the tolerance alone decides, over sets of equal size."""
-    counts = {"valid_then": before.n, "valid_now": after.n}
-    sizes = {m.id: m.reference_frames for m in now.metrics}
-    allowed = allowed_loss(then, method, metric.id, len(then.samples))
+    row = Row(method, metric, "same", valid_then=before.n, valid_now=after.n)
+    references = next(m.reference_frames for m in now.metrics if m.id == metric.id)
     if before.value is None:
-        return Row(method, metric, "absent", message=f"the baseline has none: {before.reason}", **counts)
-    if after.value is None or before.n - after.n > allowed:
-        return Row(method, metric, "lost", message=f"N was {before.n}, is {after.n}" + _because(after), **counts)
-    if sizes.get(metric.id) != metric.reference_frames:
-        told = f"{sizes.get(metric.id)} reference frames, the baseline had {metric.reference_frames}"
-        return Row(method, metric, "changed", message=told, **counts)
+        return replace(row, outcome="absent", message=f"the baseline has none: {before.reason}")
+    if after.value is None or before.n - after.n > allowed_loss(then, method, metric.id, before.n):
+        return replace(row, outcome="lost", message=f"N was {before.n}, is {after.n}" + _because(after))
+    if references != metric.reference_frames:
+        told = f"{references} reference frames, the baseline had {metric.reference_frames}"
+        return replace(row, outcome="changed", message=told)
+    row = replace(row, baseline=before.value, now=after.value)
     if before.n != after.n:
-        told = f"not compared: it moves with N, which was {before.n} and is {after.n}"
-        return Row(method, metric, "same", before.value, after.value, message=told, **counts)
-    change = after.value - before.value
-    tolerance = tolerated(then, method, metric, before.value)
+        return replace(row, message=f"not compared: it moves with N, which was {before.n} and is {after.n}")
+    change, tolerance = after.value - before.value, tolerated(then, method, metric, before.value)
     outcome, why = judge(change, tolerance, metric, None)
-    return Row(
-        method, metric, outcome, before.value, after.value, change, tolerance, paired=after.n, message=why, **counts
-    )
+    return replace(row, outcome=outcome, change=change, tolerance=tolerance, paired=after.n, message=why)
 
 
 def judge(

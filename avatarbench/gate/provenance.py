@@ -67,9 +67,11 @@ def of_samples(now: Baseline, then: Baseline) -> Iterator[Finding]:
 
 def of_method(now: MethodPart | None, then: MethodPart) -> Iterator[Finding]:
     """A method of the baseline, as the run has it. Other code is what a gate is for: a note, no more."""
+    if then.unavailable:
+        return
     if now is None:
         yield Finding("methods", True, f"{then.id} was not run")
-    elif now.unavailable and not then.unavailable:
+    elif now.unavailable:
         yield Finding("methods", True, f"{then.id} could not run: {now.unavailable}")
     elif now.options != then.options:
         yield Finding(

@@ -1,0 +1,116 @@
+"""Our own gate, as CI runs it: OpenHeads against the baseline that ships, and what it says to defects and bad input."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+import yaml
+
+from avatarbench.gate.baseline import Baseline, load
+from avatarbench.gate.compare import check
+from avatarbench.gate.make import of_folder
+from benchmarks.gate import DEFECTS, Job, plant, resume, run
+from tests.conftest import ROOT, Cli
+from tests.units.gate_fixture import gate_run, levels
+
+BASELINE = ROOT / "results" / "baselines" / "openheads-gate.json"
+DEAR = ("csim-dlib",)
+"""Left out where it is not the point: half of what the rest costs."""
+WORKFLOW = ROOT / "docs" / "examples" / "avatarbench-check.yml"
+
+
+def without(baseline: Baseline, *metrics: str) -> Baseline:
+    return baseline.model_copy(update={"metrics": [m for m in baseline.metrics if m.id not in metrics]})
+
+
+def test_this_commit_scores_what_the_shipped_baseline_says_and_planted_defects_are_caught(
+    cli: Cli, tmp_path: Path
+) -> None:
+    """After a change on purpose: see docs/gate.md, 'A new baseline'."""
+    saved = load(BASELINE)
+    assert saved.command == Job().command()
+    made = run(tmp_path / "first", Job())
+    reports = ("--junit", "check.xml", "--markdown", "out/summary.md", "--json", "check.json")
+    done = cli("check", "last", "--runs", "first", "--baseline", BASELINE, *reports)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.rstrip().endswith("passed: 14 unchanged within tolerance.")
+    assert {c.find("failure") for c in ET.parse(tmp_path / "check.xml").getroot().iter("testcase")} == {None}
+    assert (tmp_path / "out" / "summary.md").read_text().startswith("### ✅")
+    assert json.loads((tmp_path / "check.json").read_text())["failed"] is False
+
+    found = {}
+    for name, defect in DEFECTS.items():
+        planted = plant(made, "face-warp", defect, tmp_path / name.replace(" ", "-"), without=DEAR)
+        verdict = check(of_folder(resume(planted, made.parent)), without(saved, *DEAR), str(BASELINE))
+        assert verdict.failed, name
+        assert {r.outcome for r in verdict.rows if r.method == "source-copy"} == {"same"}
+        found[name] = {r.metric.id: r.outcome for r in verdict.rows if r.method == "face-warp"}
+    blur, shift, colours = found.values()
+    assert (blur["lpips-alex"], blur["psnr"]) == ("regressed", "improved")  # a blur flatters PSNR: both are named
+    assert (shift["psnr"], shift["akd-mediapipe"]) == ("regressed", "regressed")
+    assert (colours["psnr"], colours["lpips-alex"]) == ("regressed", "regressed")
+
+
+def test_other_seeds_thread_counts_and_batch_sizes_raise_no_alarm(tmp_path: Path) -> None:
+    """Nothing that was computed before is used. Ten of them: benchmarks/gate.py."""
+    saved = without(load(BASELINE), *DEAR)
+    job = Job(metrics=tuple(m.id for m in saved.metrics))
+    for seed, threads, batch in ((7, 2, 1), (8, 1, 3)):
+        verdict = check(of_folder(run(tmp_path / str(seed), job, seed, threads, batch)), saved, str(BASELINE))
+        assert not verdict.failed, verdict.headline()
+        assert {r.outcome for r in verdict.rows} == {"same"}
+        assert any(f"seed {seed}, the baseline's 0" == f.message for f in verdict.findings)
+
+
+def test_save_and_check_and_what_they_say_to_bad_input(cli: Cli, tmp_path: Path) -> None:
+    lpips = levels(0.2)
+    gate_run(tmp_path / "runs" / "a", {"lpips-vgg": lpips})
+    gate_run(tmp_path / "runs" / "worse", {"lpips-vgg": [v + 0.1 for v in lpips]})
+    gate_run(tmp_path / "runs" / "unfinished", {"lpips-vgg": lpips}, status="interrupted")
+    gate_run(tmp_path / "runs" / "other", {"lpips-vgg": lpips}, protocol={"id": "vfhq-self"})
+    gate_run(tmp_path / "runs" / "short", {"lpips-vgg": lpips}, pairs=30)
+    (tmp_path / "runs" / "short" / "samples.parquet").write_bytes(b"PAR1")
+    assert cli("baseline", "save", "a", "-o", "b.json", "--tolerance", "lpips-vgg=0.05").returncode == 0
+    assert cli("check", "a", "--baseline", "b.json").returncode == 0
+    done = cli("check", "worse", "--baseline", "b.json")
+    assert done.returncode == 1
+    assert "worse by 0.1, tolerance 0.05" in done.stdout
+    for arguments, text in (
+        (("check", "unfinished", "--baseline", "b.json"), "nothing was checked: run unfinished"),
+        (("check", "short", "--baseline", "b.json"), "nothing was checked: cannot read"),
+        (("check", "other", "--baseline", "b.json"), "is of the protocol vfhq-self, the baseline of clip-self"),
+        (("check", "none", "--baseline", "b.json"), "no run 'none'"),
+        (("check", "a", "--baseline", "c.json"), "avatarbench baseline save RUN -o c.json"),
+        (("check", "a"), "Missing option '--baseline'"),
+        (("baseline", "save", "a", "-o", "b.json"), "b.json exists"),
+        (("baseline", "save", "a", "-o", "d.json", "--tolerance", "psnr=1"), "no method or metric here"),
+        (("baseline", "save", "a", "-o", "d.json", "--rerun", "a"), "its own re-run"),
+    ):
+        done = cli(*arguments)
+        assert done.returncode == 2, f"{arguments}: {done.stdout}{done.stderr}"
+        assert text in done.stderr
+        assert "Traceback" not in done.stderr
+    (tmp_path / "b.json").write_text((tmp_path / "b.json").read_text().replace('"seed": 0', '"seed": 1'))
+    done = cli("check", "a", "--baseline", "b.json")
+    assert done.returncode == 2
+    assert "edited after it was saved" in done.stderr
+    assert cli("baseline", "save", "worse", "-o", "b.json", "--rerun", "a", "--update").returncode == 0
+    saved = load(tmp_path / "b.json")
+    assert saved.tolerances == {"*": {"lpips-vgg": 0.05}}
+    assert saved.spread["warp"]["lpips-vgg"].mean == pytest.approx(0.1, rel=1e-5)
+
+
+def test_the_workflow_for_users_calls_what_there_is(cli: Cli) -> None:
+    steps = yaml.safe_load(WORKFLOW.read_text())["jobs"]["check"]["steps"]
+    lines = [
+        line for s in steps for line in s.get("run", "").replace("\\\n", " ").splitlines() if "avatarbench" in line
+    ]
+    calls = [shlex.split(line.split("||")[0])[1:] for line in lines if line.split()[0].endswith("bin/avatarbench")]
+    assert [c[0] for c in calls] == ["run", "check"]
+    for verb, *words in calls:
+        shown = cli(verb, "--help").stdout
+        assert all(word in shown for word in words if word.startswith("--"))
