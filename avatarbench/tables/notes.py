@@ -118,11 +118,13 @@ def _set_size(group: Group, metric: MetricRecord) -> str:
 
 
 def _missing(table: Table) -> Iterator[str]:
-    """What each ``n/a`` means, with the cells it stands in: whole columns by metric, whole rows by method."""
-    where: dict[str, dict[str, None]] = {}
+    """What each ``n/a`` means, with the cells it stands in: whole columns by metric, whole rows by method.
+
+    The protocol is named where the reason does not hold in all of the table's.
+    """
+    where: dict[str, dict[str, list[str]]] = {}
     names = {r.id: r.name for r in table.rows}
     for group in table.groups:
-        place = f" in {group.protocol.id}" if len(table.groups) > 1 else ""
         ran = [m for m in names if m in group.methods and group.methods[m].unavailable is None]
         for metric in group.metrics:
             cells = {m: group.cells[m, metric.id].result for m in names}
@@ -130,16 +132,21 @@ def _missing(table: Table) -> Iterator[str]:
             column = {empty.get(m) for m in ran}
             for method, reason in empty.items():
                 if method in ran and column == {reason}:
-                    at = f"{metric.name}{_lacking(metric)}{place}"
+                    at = f"{metric.name}{_lacking(metric)}"
                 elif method in ran:
-                    at = f"{metric.name} of {names[method]}{place}"
+                    at = f"{metric.name} of {names[method]}"
                 else:
-                    at = f"{names[method]}{place}"
-                where.setdefault(reason, {})[at] = None
+                    at = names[method]
+                places = where.setdefault(reason, {}).setdefault(at, [])
+                places += [group.protocol.id] if group.protocol.id not in places else []
     for reason, cells_of_reason in where.items():
         short = short_reason(reason)
         meaning = "" if short == reason else f" {reason};"
-        yield f"n/a ({short}):{meaning} {', '.join(cells_of_reason)}."
+        said = [
+            at if len(places) == len(table.groups) else f"{at} in {', '.join(places)}"
+            for at, places in cells_of_reason.items()
+        ]
+        yield f"n/a ({short}):{meaning} {', '.join(said)}."
 
 
 def _lacking(metric: MetricRecord) -> str:

@@ -39,8 +39,8 @@ def _beside(table: PaperTable) -> Iterator[str]:
         in_task = f" in {column.task}" if _differ_by_task(table, column) else ""
         said.setdefault(column.paper, {})[f"{column.spec.name}{in_task} ({column.beside.level}{why})"] = None
     for metric in dict.fromkeys(m for metrics in table.layout.columns.values() for m in metrics):
-        ours = ", ".join(said.get(metric, ())) or "nothing of ours"
-        yield f"Beside the paper's {metric}: {ours}."
+        if metric in said:
+            yield f"Beside the paper's {metric}: {', '.join(said[metric])}."
 
 
 def _differ_by_task(table: PaperTable, column: Column) -> bool:

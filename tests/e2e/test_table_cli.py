@@ -89,6 +89,9 @@ def test_a_paper_table_is_filled_from_the_newest_runs_or_from_those_named(cli: C
         ("lpips-alex", "nan"),
     }
     assert "measured: openheads-self (N = 4)" in cli("table", *paper).stdout
+    page = cli("table", "one", *paper, "--also", "a", "--marks", "colour", "-f", "html").stdout
+    assert '<th scope="row">a</th><td>n/a (not in the paper)</td>' in page
+    assert '<td class="best">0.000</td>' in page
 
 
 @pytest.mark.parametrize(
