@@ -29,7 +29,10 @@ from avatarbench.errors import DataError
 from avatarbench.method import Camera, Views
 
 OPEN_DECODERS = 2
-"""A video and its masks are read in turn; more open decoders only cost memory."""
+"""A video and its masks are read in turn: so many stay open, whatever they hold."""
+
+OPEN_BYTES = 600_000_000
+"""What further open decoders may hold: all cameras at 512 px, eleven views of the benchmark's, none at full size."""
 
 
 AVATAR = Path("fit") / "head.avatar"
@@ -234,7 +237,7 @@ class NersembleDataset:
             self._videos[path] = Video(path)
         self._open[path] = self._videos[path]
         self._open.move_to_end(path)
-        if len(self._open) > OPEN_DECODERS:
+        while len(self._open) > OPEN_DECODERS and sum(video.held for video in self._open.values()) > OPEN_BYTES:
             self._open.popitem(last=False)[1].close()
         return self._videos[path]
 

@@ -21,12 +21,14 @@ UNTAGGED = 2
 
 @dataclass
 class Scan:
-    """One entry a frame, in presentation order. ``keys``: indices of keyframes; ``checks``: what tells frames apart."""
+    """One entry a frame, in presentation order. ``keys``: indices of keyframes; ``checks``: what tells frames apart;
+    ``pixels``: of the first."""
 
     times: list[int | None] = field(default_factory=list)
     keys: list[int] = field(default_factory=list)
     checks: list[int] = field(default_factory=list)
     notes: tuple[str, ...] = ()
+    pixels: int = 0
 
     @property
     def seekable(self) -> bool:
@@ -83,7 +85,7 @@ def scan(container: InputContainer, path: Path) -> Scan:
         raise _broken(path, found, "the file ends before the video does")
     if first is None:
         raise DataError(f"{path} has a video stream with 0 frames: export it again.")
-    found.notes = _notes(first, stream)
+    found.notes, found.pixels = _notes(first, stream), first.width * first.height
     return found
 
 

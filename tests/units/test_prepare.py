@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -242,6 +243,8 @@ def project(points: np.ndarray, camera: Camera) -> np.ndarray:
 def test_imported_tracking_and_cameras_end_up_in_the_square(tmp_path: Path) -> None:
     assets.pull("face-landmarker")
     root = write_root(tmp_path / "data")
+    for side in ("222200036", "222200038"):
+        shutil.rmtree(root / "501" / "sequences" / "FREE" / "images" / f"cam_{side}")
     free = f"501_FREE_{FRONTAL}"
     data = NersembleDataset(root)
     numbers = [data.frame_number(free, index) for index in range(data.length(free))]
