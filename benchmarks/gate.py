@@ -5,7 +5,11 @@ seed, thread count and batch size, each with a feature cache of its own; none ma
 ``alarms: A of N``.
 
     python benchmarks/gate.py --reruns 10
-    python benchmarks/gate.py --method pointillist --sources 4 --limit 1 --reruns 13 --spread 3
+    python benchmarks/gate.py --drawn --spread 3 --reruns 10
+    python benchmarks/gate.py --method pointillist --spread 3 --reruns 10 --skip-defects
+
+The methods that run everywhere draw nothing. ``--drawn`` makes face-warp one that does: every re-run moves and tints
+each person by what its seed says, and the baseline's spread is measured on ``--spread`` further runs.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, shift
 
 from avatarbench.datasets.images import read_image, write_png
 from avatarbench.gate.baseline import Baseline
@@ -38,41 +42,55 @@ from avatarbench.run.record import RunRecord
 from avatarbench.run.render import prediction_path
 
 Image = NDArray[np.uint8]
+Defect = Callable[[Image, str], Image]
+"""A picture and its sample id to the picture that a worse method would have made."""
 
 METRICS = ("psnr", "ssim", "lpips-alex", "akd-mediapipe", "apd-mediapipe", "aed-mediapipe", "csim-dlib")
 """All that need no network larger than AlexNet: what the baseline that ships was made with."""
 
 
-def blurred(image: Image) -> Image:
+def blurred(image: Image, sample: str) -> Image:
     """A Gaussian blur of sigma 0.7 px."""
     return np.rint(gaussian_filter(image.astype(np.float64), (0.7, 0.7, 0))).astype(np.uint8)
 
 
-def shifted(image: Image) -> Image:
+def shifted(image: Image, sample: str) -> Image:
     """One pixel to the right; the left column stays."""
     return np.concatenate([image[:, :1], image[:, :-1]], axis=1)
 
 
-def swapped(image: Image) -> Image:
+def swapped(image: Image, sample: str) -> Image:
     """Blue before red, as OpenCV reads."""
     return np.ascontiguousarray(image[:, :, ::-1])
 
 
-DEFECTS: dict[str, Callable[[Image], Image]] = {
+def drawn(seed: int) -> Defect:
+    """What a method that samples does from seed to seed: each person is moved by half a pixel and tinted by 2 %."""
+
+    def change(image: Image, sample: str) -> Image:
+        rng = np.random.default_rng([seed, *sample.split("/")[0].encode()])
+        y, x = rng.normal(0, 0.5, 2)
+        moved = shift(image.astype(np.float64), (y, x, 0), order=1, mode="nearest") * rng.normal(1, 0.02, 3)
+        return np.clip(np.rint(moved), 0, 255).astype(np.uint8)
+
+    return change
+
+
+DEFECTS: dict[str, Defect] = {
     "blur of sigma 0.7 px": blurred,
     "shift by 1 px": shifted,
     "swapped channels": swapped,
 }
 
 
-def plant(run: Path, method: str, defect: Callable[[Image], Image], out: Path, without: Sequence[str] = ()) -> Path:
+def plant(run: Path, method: str, defect: Defect, out: Path, without: Sequence[str] = ()) -> Path:
     """A copy of ``run`` in ``out`` as if ``method`` had rendered with ``defect``: unscored, ready to be resumed.
 
     ``without``: metrics that the copy is not to be scored by.
     """
     shutil.copytree(run, out)
     record = RunRecord.load(out)
-    record.metrics = [m for m in record.metrics if m.id not in without]
+    record.id, record.metrics = out.name, [m for m in record.metrics if m.id not in without]
     record.save(out)
     events = [json.loads(line) for line in (out / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
     kept = []
@@ -81,7 +99,7 @@ def plant(run: Path, method: str, defect: Callable[[Image], Image], out: Path, w
             continue
         if event.get("method") == method and event["kind"] == "frame" and "digest" in event:
             path = prediction_path(out, method, event["sample"])
-            worse = defect(read_image(path)[0])
+            worse = defect(read_image(path)[0], event["sample"])
             write_png(path, worse)
             event["digest"] = image_digest(worse)
         kept.append(event)
@@ -152,6 +170,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=3)
     parser.add_argument("--reruns", type=int, default=10)
     parser.add_argument("--spread", type=int, default=0, help="how many further runs the baseline's spread is from")
+    parser.add_argument("--drawn", action="store_true", help="make the method one that draws; see above")
     parser.add_argument("--skip-defects", action="store_true")
     parser.add_argument("--keep", type=Path, help="a folder for the runs, taken up again where it has some")
     options = parser.parse_args()
@@ -161,7 +180,7 @@ def main() -> None:
         saved = of_folder(runs[0])
         if options.spread:
             saved = with_reruns(saved, [of_folder(r) for r in runs[1 : 1 + options.spread]])
-        if not options.skip_defects:
+        if not (options.skip_defects or options.drawn):
             _defects(runs[0], saved, options.method, folder)
         alarms = 0
         for number, again in enumerate(runs[1 + options.spread :], 1):
@@ -172,11 +191,14 @@ def main() -> None:
 
 
 def _run_once(folder: Path, options: argparse.Namespace, number: int) -> Path:
-    out = folder / f"run-{number}"
+    out = folder / f"{'drawn' if options.drawn else 'run'}-{number}"
     if done := [p.parent for p in out.glob("*/run.json") if RunRecord.load(p.parent).status in ("complete", "partial")]:
         return done[0]
     shutil.rmtree(out, ignore_errors=True)  # one that was stopped has half a cache
     threads, batch = 1 + number % 2, (8, 1, 3)[number % 3]
+    if options.drawn:
+        first = _run_once(folder, argparse.Namespace(**vars(options) | {"drawn": False}), 0)
+        return resume(plant(first, options.method, drawn(number), out / out.name), first.parent)
     return run(out, Job((options.method,), METRICS, options.sources, options.limit), number, threads, batch)
 
 
