@@ -104,7 +104,8 @@ class Augment(Section):
 class Train(Section):
     """``batch``: windows a step over all processes; ``muon``: Muon's rate over ``rate``, which is AdamW's; ``smooth``:
     standard deviation, in levels, of the soft target around an x or z (0: plain cross-entropy, the paper's); ``blank``:
-    share of windows that are learnt without their portrait, for ``generate.guidance`` (Ho and Salimans 2021)."""
+    share of windows that are learnt without their portrait, for ``generate.guidance`` (Ho and Salimans 2021); ``decay``:
+    of the rate, over all steps along a cosine, or only over the last ``late`` ones, in a line, to nothing."""
 
     steps: int = Field(50_000, ge=1)
     batch: int = Field(4, ge=1)
@@ -112,7 +113,8 @@ class Train(Section):
     rate: float = Field(1e-4, gt=0)
     muon: float = Field(2.0, gt=0)
     warmup: int = Field(0, ge=0)
-    decay: Literal["none", "cosine"] = "none"
+    decay: Literal["none", "cosine", "late"] = "none"
+    late: int = Field(0, ge=0)
     weight_decay: float = Field(0.01, ge=0)
     clip: float = Field(1.0, gt=0)
     ema: float = Field(0.999, ge=0, lt=1)

@@ -416,6 +416,8 @@ def test_the_rate_rises_then_falls_along_a_cosine_or_stays() -> None:
     assert rate_at(60, falling) == pytest.approx(0.5)
     assert rate_at(109, falling) == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.99)))
     assert {rate_at(step, Train(rate=0.3)) for step in (0, 5, 10_000)} == {0.3}
+    late = Train(steps=100, rate=1.0, decay="late", late=20)
+    assert [rate_at(step, late) for step in (0, 79, 80, 90, 99)] == pytest.approx([1, 1, 1, 0.5, 0.05])
 
 
 def test_muon_has_the_matrices_between_embeddings_and_output() -> None:

@@ -56,7 +56,8 @@ class DecoderTrain(Section):
     size: int = Field(512, ge=32)
     rate: float = Field(1e-4, gt=0)
     warmup: int = Field(0, ge=0)
-    decay: Literal["none", "cosine"] = "none"
+    decay: Literal["none", "cosine", "late"] = "none"
+    late: int = Field(0, ge=0)
     clip: float = Field(1.0, gt=0)
     ema: float = Field(0.999, ge=0, lt=1)
     weights: LossWeights = LossWeights()

@@ -163,16 +163,20 @@ class Rated(Protocol):
 
     rate: float
     warmup: int
-    decay: Literal["none", "cosine"]
+    decay: Literal["none", "cosine", "late"]
+    late: int
     steps: int
 
 
 def rate_at(step: int, train: Rated) -> float:
-    """The learning rate of a step (from 0): up linearly over ``warmup``, then constant, or along a cosine to 0."""
+    """The learning rate of a step (from 0): up linearly over ``warmup``, then constant, or along a cosine to 0, or
+    constant but for the last ``late`` steps, in which it falls linearly to 0."""
     if step < train.warmup:
         return train.rate * (step + 1) / train.warmup
     if train.decay == "none":
         return train.rate
+    if train.decay == "late":
+        return train.rate * min(1.0, (train.steps - step) / max(1, train.late))
     part = (step - train.warmup) / max(1, train.steps - train.warmup)
     return train.rate * 0.5 * (1 + math.cos(math.pi * min(part, 1.0)))
 
