@@ -103,6 +103,8 @@ def plan(spec: ProtocolSpec, config: RunConfig, dataset: Dataset, root: Path, ad
         read = read_local(spec, path)
         manifest, altered = _held_against(read.manifest, dataset, path)
         found = Resolved(manifest, read.notes)
+        for _ in {pair.source for pair in manifest.pairs}:
+            advance()
     return Planned(_cut(spec, found.manifest, config), found.notes, altered)
 
 
