@@ -22,8 +22,8 @@ class Tolerance:
         return max(self.absolute, self.relative * abs(mean))
 
 
-# Measured by benchmarks/gate.py: face-warp on 12 frames of OpenHeads, ten re-runs over thread counts, batch sizes and seeds
-# on one machine, which repeat all seven digits that a baseline keeps. Room is left for the rounding of other processors.
+# Measured by benchmarks/gate.py on 12 frames of OpenHeads, with face-warp: re-runs over thread counts, batch sizes and
+# seeds repeat all seven digits that a baseline keeps, on one machine. Room is left for other processors' rounding.
 _SHIFT = "a shift by 1 px moves it by more than twice this"
 _AKD = "a shift by 1 px moves it by seventeen times this"
 _LPIPS = "a blur of sigma 0.7 px moves it by more than ten times this"

@@ -72,8 +72,6 @@ def test_save_and_check_and_what_they_say_to_bad_input(cli: Cli, tmp_path: Path)
     gate_run(tmp_path / "runs" / "worse", {"lpips-vgg": [v + 0.1 for v in lpips]})
     gate_run(tmp_path / "runs" / "unfinished", {"lpips-vgg": lpips}, status="interrupted")
     gate_run(tmp_path / "runs" / "other", {"lpips-vgg": lpips}, protocol={"id": "vfhq-self"})
-    gate_run(tmp_path / "runs" / "short", {"lpips-vgg": lpips}, pairs=30)
-    (tmp_path / "runs" / "short" / "samples.parquet").write_bytes(b"PAR1")
     assert cli("baseline", "save", "a", "-o", "b.json", "--tolerance", "lpips-vgg=0.05").returncode == 0
     assert cli("check", "a", "--baseline", "b.json").returncode == 0
     done = cli("check", "worse", "--baseline", "b.json")
@@ -81,14 +79,9 @@ def test_save_and_check_and_what_they_say_to_bad_input(cli: Cli, tmp_path: Path)
     assert "worse by 0.1, tolerance 0.05" in done.stdout
     for arguments, text in (
         (("check", "unfinished", "--baseline", "b.json"), "nothing was checked: run unfinished"),
-        (("check", "short", "--baseline", "b.json"), "nothing was checked: cannot read"),
         (("check", "other", "--baseline", "b.json"), "is of the protocol vfhq-self, the baseline of clip-self"),
-        (("check", "none", "--baseline", "b.json"), "no run 'none'"),
-        (("check", "a", "--baseline", "c.json"), "avatarbench baseline save RUN -o c.json"),
         (("check", "a"), "Missing option '--baseline'"),
         (("baseline", "save", "a", "-o", "b.json"), "b.json exists"),
-        (("baseline", "save", "a", "-o", "d.json", "--tolerance", "psnr=1"), "no method or metric here"),
-        (("baseline", "save", "a", "-o", "d.json", "--rerun", "a"), "its own re-run"),
     ):
         done = cli(*arguments)
         assert done.returncode == 2, f"{arguments}: {done.stdout}{done.stderr}"
