@@ -49,15 +49,17 @@ fits: setup ## fit the avatars of the test split's people anew; VIEWS: see data 
 
 mini: setup ## train AvatarPointillist's mini anew, in DIR, with the ablations of its decoder: hours on two cores, interrupt it when you like
 	@test -n "$(DIR)" || { echo "name a folder: make mini DIR=mini"; exit 2; }
-	$(BIN)/avatarbench train pointillist data --data "$(DIR)/people" --openheads 36 --out "$(DIR)/set"
+	$(BIN)/avatarbench train pointillist data --data "$(DIR)/people" --openheads 57 --out "$(DIR)/set"
 	$(BIN)/avatarbench data openheads-test --views --out "$(DIR)/views"
 	$(BIN)/avatarbench train pointillist data --data "$(DIR)/views" --portraits avatarbench/openheads/test \
 	  --tokenizer "$(DIR)/set" --out "$(DIR)/held"
 	$(BIN)/avatarbench train pointillist ar --data "$(DIR)/set" --out "$(DIR)/ar"
-	$(BIN)/avatarbench train pointillist export "$(DIR)/ar/ar.safetensors" --out "$(DIR)/mini.safetensors"
+	$(BIN)/avatarbench train pointillist export "$(DIR)/ar/ar.safetensors" --out "$(DIR)/mini.safetensors" \
+	  --temperature 0.95 --top-p 0.98
 	$(BIN)/avatarbench train pointillist evaluate --data "$(DIR)/set" --held-out "$(DIR)/held" \
 	  --checkpoint "$(DIR)/mini.safetensors" --out "$(DIR)/evaluation"
-	$(BIN)/avatarbench train pointillist clouds --data "$(DIR)/set" --checkpoint "$(DIR)/mini.safetensors" --out "$(DIR)/clouds"
+	$(BIN)/avatarbench train pointillist clouds --data "$(DIR)/set" --checkpoint "$(DIR)/mini.safetensors" --portraits 1 \
+	  --out "$(DIR)/clouds"
 	$(BIN)/avatarbench train pointillist clouds --data "$(DIR)/held" --checkpoint "$(DIR)/mini.safetensors" --portraits 1 \
 	  --out "$(DIR)/held-clouds"
 	for preset in $(MINI); do \

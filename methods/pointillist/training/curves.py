@@ -107,10 +107,10 @@ def plot(lines: list[dict[str, Any]], path: Path) -> None:
     """Cross-entropy by kind against steps: smoothed over a fiftieth of them while training, and on held-out people."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
     steps = [line for line in lines if "entropy" in line]
     held = [line for line in lines if "held_out" in line]
+    figure = Figure(figsize=(9 if held else 5, 4), layout="constrained")
+    left, *others = figure.subplots(1, 2 if held else 1, squeeze=False)[0]
     for kind in ("all", "x", "y", "z", "binding", "end"):
         known = [(line["step"], line["entropy"][kind]) for line in steps if kind in line["entropy"]]
         if not known:
@@ -124,11 +124,13 @@ def plot(lines: list[dict[str, Any]], path: Path) -> None:
         hits = [
             (line["step"], line["held_out"]["accuracy"][kind]) for line in held if kind in line["held_out"]["accuracy"]
         ]
-        if hits:
+        for right in others if hits else ():
             right.plot(*zip(*hits, strict=True), label=kind, color=drawn.get_color(), linewidth=1)
-    left.set(xlabel="step", ylabel="cross-entropy, nats a token", title="trained on (solid), held out (dashed)")
-    right.set(xlabel="step", ylabel="share of tokens", title="held out: most likely token is the true one")
-    for axes in (left, right):
+    title = "trained on (solid), held out (dashed)" if held else "trained on"
+    left.set(xlabel="step", ylabel="cross-entropy, nats a token", title=title)
+    for right in others:
+        right.set(xlabel="step", ylabel="share of tokens", title="held out: most likely token is the true one")
+    for axes in (left, *others):
         if axes.lines:
             axes.legend(fontsize=8)
     with writing(path) as temporary:
