@@ -105,7 +105,7 @@ class Train(Section):
     """``batch``: windows a step over all processes; ``muon``: Muon's rate over ``rate``, which is AdamW's; ``smooth``:
     standard deviation, in levels, of the soft target around an x or z (0: plain cross-entropy, the paper's); ``blank``:
     share of windows that are learnt without their portrait, for ``generate.guidance`` (Ho and Salimans 2021);
-    ``decay``: of the rate, over all steps along a cosine, or only over the last ``late`` ones, in a line, to nothing."""
+    ``decay``: of the rate, along a cosine over all steps, or in a line over the last ``late`` ones, to nothing."""
 
     steps: int = Field(50_000, ge=1)
     batch: int = Field(4, ge=1)
