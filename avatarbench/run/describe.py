@@ -31,6 +31,7 @@ def describe_protocol(
         manifest_from="" if planned is None else "local",
         data=data,
         altered=0 if planned is None else len(planned.altered),
+        background=manifest.image.background,
     )
 
 

@@ -21,7 +21,7 @@ from avatarbench.protocol import FrameRef, ImageContract, Manifest, Pair, Protoc
 from avatarbench.run.config import RunConfig
 from avatarbench.run.pinned import summary, to_text
 from avatarbench.run.plan import image_contract, share
-from avatarbench.run.resolve import Resolved, resolve
+from avatarbench.run.resolve import Resolved, resolve, without_masks
 from avatarbench.run.sources import Judge
 
 FOLDER = "avatarbench-manifests"
@@ -102,6 +102,7 @@ def plan(spec: ProtocolSpec, config: RunConfig, dataset: Dataset, root: Path, ad
     else:
         read = read_local(spec, path)
         manifest, altered = _held_against(read.manifest, dataset, path)
+        _check_masks(manifest, dataset, path)
         found = Resolved(manifest, read.notes)
         for _ in {pair.source for pair in manifest.pairs}:
             advance()
@@ -156,6 +157,22 @@ def _held_against(manifest: Manifest, dataset: Dataset, path: Path) -> tuple[Man
         for p in manifest.pairs
     )
     return replace(manifest, pairs=pairs), altered
+
+
+def _check_masks(manifest: Manifest, dataset: Dataset, path: Path) -> None:
+    """A manifest that was resolved where masks are is not run where they are not, under the name of its contract.
+
+    Prepared frames have their background already, and are held against the contract as they are read.
+    """
+    behind = manifest.image.background
+    if behind == "kept" or hasattr(dataset, "square"):
+        return
+    without, count = without_masks(dataset, manifest.pairs)
+    if without:
+        raise DataError(
+            f"{path} puts {behind} behind people, and {len(without)} of {count} sequences have no masks here (the "
+            f"first: {without[0]}): name the folder that was prepared with mattes as --data-root, or leave the manifest out."
+        )
 
 
 def _cut(spec: ProtocolSpec, manifest: Manifest, config: RunConfig) -> Manifest:

@@ -53,6 +53,14 @@ class ProtocolRecord(Model):
     )
     data: str | None = Field(None, description="what a data folder's own mark says it holds, e.g. openheads")
     altered: int = Field(0, description="sequences whose files are not those that the manifest was resolved on")
+    background: Literal["", "kept", "white", "black"] = Field(
+        "", description="what is behind people in the run's pictures; empty in records that do not say it"
+    )
+
+    @property
+    def own_background(self) -> str:
+        """What the protocol asks for; empty where a record does not say it."""
+        return str((self.spec.get("image") or {}).get("background", ""))
 
 
 class MethodRecord(Model):

@@ -162,6 +162,21 @@ def _contract(spec: ProtocolSpec, dataset: Dataset, pairs: Sequence[Pair]) -> tu
     """The image contract as this data can meet it: a background is removed everywhere or nowhere."""
     if spec.image.background == "kept":
         return spec.image, []
+    without, count = without_masks(dataset, pairs)
+    if not without:
+        return spec.image, []
+    note = (
+        f"backgrounds are kept, not {spec.image.background}: {len(without)} of {count} sequences have no masks "
+        f"(the first: {without[0]})"
+    )
+    return replace(spec.image, background="kept"), [note]
+
+
+def without_masks(dataset: Dataset, pairs: Sequence[Pair]) -> tuple[list[str], int]:
+    """Sequences of the pairs that have no masks, with the error where there is one, and how many sequences there are.
+
+    A mask is looked at on one frame of each.
+    """
     refs = {ref.sequence: ref for pair in pairs for ref in (pair.driver, pair.source)}
     without = []
     for sequence, ref in sorted(refs.items()):
@@ -170,13 +185,7 @@ def _contract(spec: ProtocolSpec, dataset: Dataset, pairs: Sequence[Pair]) -> tu
                 without.append(sequence)
         except DataError as error:
             without.append(f"{sequence} ({error})")
-    if not without:
-        return spec.image, []
-    note = (
-        f"backgrounds are kept, not {spec.image.background}: {len(without)} of {len(refs)} sequences have no masks "
-        f"(the first: {without[0]})"
-    )
-    return replace(spec.image, background="kept"), [note]
+    return without, len(refs)
 
 
 def _counts(split: Split, cast: Sequence[_Cast], reserved: Sequence[Person], pairs: Sequence[Pair]) -> Iterator[str]:

@@ -91,6 +91,9 @@ class PaperTable:
             return f"{group.protocol.id} ran on data: {group.protocol.data}, the paper's figures are of {data}"
         if changed := group.protocol.altered:
             return f"{changed} sequences of the data of {group.protocol.id} are not what its manifest names"
+        kept, asked = group.protocol.background, group.protocol.own_background
+        if kept and asked and kept != asked:
+            return f"backgrounds are {kept} in {group.protocol.id} for lack of masks, not {asked} as its protocol asks"
         if cut := [run for run in group.runs if run in self.cuts]:
             return f"run {cut[0]} is not the protocol as it stands ({', '.join(self.cuts[cut[0]])})"
         return None

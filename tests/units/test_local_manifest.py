@@ -11,6 +11,7 @@ import pytest
 from avatarbench import registry
 from avatarbench.errors import DataError, UsageError
 from avatarbench.run.config import FramesConfig, RunConfig, SourcesConfig
+from avatarbench.run.describe import describe_protocol
 from avatarbench.run.local import FOLDER, Planned, plan, read_local, write_local
 from avatarbench.run.resolve import resolve
 from tests.units.split_fake import Recordings, everybody_seen, multi_view
@@ -85,6 +86,17 @@ def test_a_run_takes_the_manifest_beside_the_data_and_says_what_changed_since(da
     data.lengths = {"a": 12, "c": 30}
     with pytest.raises(DataError, match=r"1 sequence that the data lacks \(b\)"):
         planned(data, tmp_path)
+
+
+def test_a_manifest_with_a_background_is_not_run_on_data_without_masks(data: Recordings, tmp_path: Path) -> None:
+    write_local(SPEC, data, tmp_path / FOLDER)
+    data.masks = False
+    with pytest.raises(DataError, match=r"puts black behind people, and 3 of 3 sequences have no masks here"):
+        planned(data, tmp_path)
+    write_local(SPEC, data, tmp_path / FOLDER)
+    found = planned(data, tmp_path)
+    record = describe_protocol(SPEC, found.manifest, found)
+    assert (record.background, record.own_background) == ("kept", "black")
 
 
 def test_a_manifest_can_lie_elsewhere_and_a_link_out_of_the_data_is_not_followed(

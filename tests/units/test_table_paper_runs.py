@@ -99,6 +99,14 @@ def test_data_that_is_not_the_manifests_is_not_subtracted(tmp_path: Path) -> Non
     assert "2 sequences of the data of vfhq-self are not what its manifest names." in said(table)
 
 
+def test_other_backgrounds_than_the_protocols_are_not_subtracted(tmp_path: Path) -> None:
+    spec = {"image": {"background": "black"}}
+    assert differences(table_of(write(tmp_path / "r", protocol={"spec": spec, "background": "black"})))
+    table = table_of(write(tmp_path / "s", protocol={"spec": spec, "background": "kept"}))
+    assert not differences(table)
+    assert "backgrounds are kept in vfhq-self for lack of masks, not black as its protocol asks." in said(table)
+
+
 def test_a_run_that_cuts_its_protocol_is_taken_only_where_it_is_named(tmp_path: Path) -> None:
     write(tmp_path / "whole", 1)
     cut = write(tmp_path / "cut", 2, config={"frames": {"limit": 8}})
