@@ -73,9 +73,10 @@ class Context:
 
 
 class Checker(Protocol):
-    """What knows one layout. ``root``: the folder that paths are told from."""
+    """What knows one layout. ``root``: the folder that paths are told from; ``home``: the subjects', at or below it."""
 
     root: Path
+    home: Path
 
     def subjects(self) -> list[Subject]:
         """Everybody who is there, with the files, not judged yet."""
@@ -122,9 +123,9 @@ def check(
     }
     if name not in checks:
         raise UsageError(f"'{name}' has no check{registry.suggest(name, sorted(checks))}")
-    mark = data_mark(root)
     book = ledgers.load_ledger(manifest, name)
     checker = checks[name](root)
+    mark = data_mark(root, checker.home)
     subjects = checker.subjects()
     entries = _look(checker.root, subjects, book, manifest, decode, advance)
     needed, recording = _needed(name)

@@ -20,6 +20,7 @@ class Vfhq:
         self._folders, self._passed = find_clips(self.root)
         if not self._folders:
             raise DataError(f"{root} holds no clips (looked for Clip+ID+P0+C0+F0-99/00000000.png).")
+        self.home = self._folders[0].parent
 
     def subjects(self) -> list[Subject]:
         return [Subject(folder.name, list(contents(folder, self.root))) for folder in self._folders]
@@ -60,6 +61,7 @@ class Hdtf:
         ]
         if not self._videos and not self._unfinished:
             raise DataError(f"{root} holds no videos (looked for NAME.mp4).")
+        self.home = next(iter((*self._videos, *self._unfinished))).parent
 
     def subjects(self) -> list[Subject]:
         return [Subject(video.name, [video]) for video in sorted([*self._videos, *self._unfinished])]

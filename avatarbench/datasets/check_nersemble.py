@@ -17,7 +17,7 @@ class Nersemble:
 
     def __init__(self, root: Path) -> None:
         self._layout = scan(existing(root, "a NeRSemble folder"))
-        self.root = self._layout.root
+        self.root = self.home = self._layout.root
         self._data = NersembleDataset(root)
 
     def subjects(self) -> list[Subject]:

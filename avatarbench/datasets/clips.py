@@ -42,6 +42,11 @@ class ClipDataset:
         self._digests: dict[str, str] = {}
         self._notes: dict[str, list[str]] = {}
 
+    @property
+    def home(self) -> Path:
+        """The folder of the clips: the root, or one below it."""
+        return next(iter(self.clips.values())).path.parent
+
     def sequences(self) -> Sequence[str]:
         """Names, sorted."""
         return list(self.clips)

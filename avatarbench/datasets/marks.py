@@ -11,12 +11,18 @@ from avatarbench.files import writing
 MARK = "avatarbench-data.json"
 
 
-def data_mark(root: Path | str) -> str | None:
+def data_mark(root: Path | str, home: Path | None = None) -> str | None:
     """What the data in ``root`` really is, e.g. ``"openheads"``; None for a folder without a mark, as real data is.
 
+    ``home``: the folder below ``root`` in which a reader found the data; a mark there, or between the two, counts too.
     Raises DataError for a mark that cannot be read: data of unknown origin is not taken for the real set.
     """
-    path = Path(root).expanduser() / MARK
+    root = Path(root).expanduser()
+    below = [] if home is None else [at for at in (home, *home.parents) if at.is_relative_to(root)]
+    return next((mark for at in dict.fromkeys((root, *below)) if (mark := _read(at / MARK)) is not None), None)
+
+
+def _read(path: Path) -> str | None:
     if not path.exists():
         return None
     try:

@@ -49,6 +49,10 @@ class Matted:
         self._open: tuple[str, Video] | None = None
         self._pictures: dict[str, dict[int, Path]] = {}
 
+    @property
+    def home(self) -> Path | None:
+        return getattr(self.dataset, "home", None)
+
     def sequences(self) -> Sequence[str]:
         return self.dataset.sequences()
 

@@ -69,6 +69,11 @@ class NersembleDataset:
         self._notes: dict[str, list[str]] = {}
         self._announced: dict[Path, int | None] = {}
 
+    @property
+    def home(self) -> Path:
+        """The folder of the people: the one that was named, or the benchmark's below it."""
+        return self.root
+
     def sequences(self) -> Sequence[str]:
         """Names, sorted."""
         return list(self._recordings)

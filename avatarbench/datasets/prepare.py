@@ -60,7 +60,8 @@ def prepare(
     if out.resolve().is_relative_to(origin.root.resolve()):
         raise UsageError(f"--out {out} lies in the data's own folder {origin.root}: name another.")
     probe(out, "--out")
-    data, mark = origin.open(), data_mark(origin.root)
+    data = origin.open()
+    mark = data_mark(origin.root, getattr(data, "home", None))
     found = _resolve(specs, data, out, mark, advance)
     contract, wanted, notes = _wanted(found.manifests)
     _settle(origin, out, contract, mark)

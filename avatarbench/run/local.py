@@ -171,7 +171,8 @@ def _check_masks(manifest: Manifest, dataset: Dataset, path: Path) -> None:
     if without:
         raise DataError(
             f"{path} puts {behind} behind people, and {len(without)} of {count} sequences have no masks here (the "
-            f"first: {without[0]}): name the folder that was prepared with mattes as --data-root, or leave the manifest out."
+            f"first: {without[0]}): name the folder that was prepared with mattes as --data-root, or leave the "
+            "manifest out."
         )
 
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from avatarbench.datasets.marks import data_mark
 from avatarbench.errors import AssetError, DataError, PreflightError, UsageError
-from avatarbench.protocol import FrameRef, Manifest, ProtocolSpec
+from avatarbench.protocol import FrameRef, Manifest
 from avatarbench.run.config import RunConfig
 from avatarbench.run.describe import asset_hashes, describe_method, describe_metric, describe_protocol
 from avatarbench.run.environment import describe_environment
@@ -75,7 +75,7 @@ def prepare(config: RunConfig) -> Prepared:
     references: list[FrameRef] = []
     if len(found.datasets) == len(found.protocol.datasets):
         try:
-            mark = _mark(found.protocol, config)
+            mark = _mark(found, config)
             if found.protocol.split is not None:
                 planned, references = _by_rule(found, config)
                 manifest = planned.manifest
@@ -111,10 +111,11 @@ def _by_rule(found: Preflight, config: RunConfig) -> tuple[Planned, list[FrameRe
     return planned, own_frames(spec, found.datasets[name], sources)
 
 
-def _mark(spec: ProtocolSpec, config: RunConfig) -> str | None:
+def _mark(found: Preflight, config: RunConfig) -> str | None:
     """What the folders that the user named say that they hold, where one of them is marked. Raises DataError."""
-    roots = [config.data[name] for name in spec.datasets if name in config.data]
-    return next((mark for root in roots if (mark := data_mark(root)) is not None), None)
+    named = [(config.data[name], data) for name, data in found.datasets.items() if name in config.data]
+    marks = (data_mark(root, getattr(data, "home", None)) for root, data in named)
+    return next((mark for mark in marks if mark is not None), None)
 
 
 def prepare_all(configs: Iterable[RunConfig]) -> list[Prepared]:

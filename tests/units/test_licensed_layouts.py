@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from avatarbench import registry
 from avatarbench.dataset import camera_of, frame_number_of, identity_of, mask_of
+from avatarbench.datasets.check import check
 from avatarbench.datasets.hdtf import HdtfDataset
 from avatarbench.datasets.layouts import write_hdtf, write_nersemble, write_vfhq
 from avatarbench.datasets.marks import MARK, data_mark
@@ -119,6 +121,14 @@ def test_the_benchmarks_download_has_intrinsics_a_camera_and_alpha_maps(tmp_path
 def test_a_root_says_that_its_data_is_generated(roots: dict[str, Path], tmp_path: Path) -> None:
     assert {data_mark(root) for root in roots.values()} == {"openheads"}
     assert data_mark(tmp_path) is None
+    above = roots["vfhq"].parent / "above"
+    (above / "GT").mkdir(parents=True)
+    shutil.copytree(roots["vfhq"], above / "GT" / "clips")
+    shutil.copytree(roots["hdtf"], above / "hdtf" / "videos")
+    assert data_mark(above) is None  # nothing is said of it until a reader has found where the clips lie
+    assert data_mark(above, VfhqDataset(above).home) == "openheads"
+    assert data_mark(above / "hdtf", HdtfDataset(above / "hdtf").home) == "openheads"
+    assert check("vfhq", above, tmp_path / "manifest.json").mark == "openheads"
     (tmp_path / MARK).write_text(json.dumps({"data": 3}))
     with pytest.raises(DataError, match="where a name is expected"):
         data_mark(tmp_path)
