@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from avatarbench import registry
 from avatarbench.dataset import Dataset
@@ -17,6 +18,7 @@ from avatarbench.errors import DataError, UsageError
 from avatarbench.files import writing
 from avatarbench.generator import probe
 from avatarbench.protocol import FrameRef, ImageContract, Manifest, ProtocolSpec
+from avatarbench.run.local import FOLDER, read_local, write_local
 
 Advance = Callable[[str, int, int], None]
 """Told of a stage, what is done of it, and how much there is of it (0: not known yet)."""
@@ -62,9 +64,12 @@ def prepare(
     probe(out, "--out")
     data = origin.open()
     mark = data_mark(origin.root, getattr(data, "home", None))
-    found = _resolve(specs, data, out, mark, advance)
-    contract, wanted, notes = _wanted(found.manifests)
-    _settle(origin, out, contract, mark)
+    out.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".resolving-", dir=out) as aside:
+        found = _resolve(specs, data, Path(aside), mark, advance)
+        contract, wanted, notes = _wanted(found.manifests)
+        _settle(origin, out, contract, mark)  # before a manifest of a folder that holds something else is replaced
+        files = {spec.id: _place(path, out / FOLDER) for spec, path in found.files.items()}
     jobs = [
         Job(origin, sequence, tuple(sorted(indices)), digest, contract, out)
         for (sequence, digest), indices in sorted(wanted.items())
@@ -78,7 +83,6 @@ def prepare(
     finally:
         release()
     outcomes.sort(key=lambda outcome: outcome.sequence)
-    files = {spec.id: path for spec, path in found.files.items()}
     return Prepared(files, found.unresolved, tuple(outcomes), (*found.notes, *notes))
 
 
@@ -90,9 +94,12 @@ class _Found:
     notes: list[str]
 
 
-def _resolve(specs: list[ProtocolSpec], data: Dataset, out: Path, mark: str | None, advance: Advance) -> _Found:
-    from avatarbench.run.local import FOLDER, read_local, write_local
+def _place(file: Path, folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return file.replace(folder / file.name)
 
+
+def _resolve(specs: list[ProtocolSpec], data: Dataset, folder: Path, mark: str | None, advance: Advance) -> _Found:
     found = _Found([], {}, {}, [])
     for spec in specs:
         people = 0
@@ -103,7 +110,7 @@ def _resolve(specs: list[ProtocolSpec], data: Dataset, out: Path, mark: str | No
             advance(f"resolving {spec.id}", people, 0)
 
         try:
-            path = write_local(spec, data, out / FOLDER, mark, advance=another)
+            path = write_local(spec, data, folder, mark, advance=another)
         except DataError as error:
             found.unresolved[spec.id] = str(error)
             continue

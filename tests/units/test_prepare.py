@@ -169,6 +169,15 @@ def test_places_and_names_that_cannot_be_prepared_are_refused(origin: Origin, tm
         prepare(origin, tmp_path / "file" / "cache")
 
 
+def test_a_folder_that_was_prepared_in_another_way_is_left_as_it_is(
+    origin: Origin, done: tuple[Prepared, Path]
+) -> None:
+    before = bytes_of(done[1])
+    with pytest.raises(DataError, match="was prepared with another image: name another --out"):
+        prepare(Origin("vfhq", origin.root), done[1])  # without mattes backgrounds are kept
+    assert bytes_of(done[1]) == before
+
+
 def test_video_mattes_and_alpha_channels_serve_too(tmp_path: Path) -> None:
     write_hdtf(tmp_path / "hdtf", ("501",), frames=2, mattes=True)
     data = HdtfDataset(tmp_path / "hdtf")
