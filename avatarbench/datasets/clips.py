@@ -14,6 +14,9 @@ from avatarbench.datasets.images import read_image
 from avatarbench.datasets.video import Video
 from avatarbench.errors import DataError
 
+RENAMED = "named after its folder or file, with _ for what is not safe in a name"
+"""One sentence for all: with the names in it, fifty clips would put fifty notes below a table."""
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -90,10 +93,10 @@ class ClipDataset:
         return self._digests[sequence]
 
     def notes(self, sequence: str) -> Sequence[str]:
-        """The clip's own name where the sequence's differs, gaps in the numbering, and conversions made so far."""
+        """Whether the clip's own name is another than the sequence's, gaps in the numbers, conversions made so far."""
         clip = self._find(sequence)
         own = clip.path.stem if clip.is_video else clip.path.name
-        notes = [] if own == sequence else [f"named '{sequence}' for '{own}'"]
+        notes = [] if own == sequence else [RENAMED]
         if clip.numbers and (lost := clip.numbers[-1] - clip.numbers[0] + 1 - len(clip.numbers)):
             notes.append(f"{lost} frame{'s' * (lost != 1)} missing between {clip.numbers[0]} and {clip.numbers[-1]}")
         video = self._videos.get(sequence)

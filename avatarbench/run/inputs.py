@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 KEPT_FRAMES = 64
 
+NAMED = 3
+"""Up to so many sequences of which one thing is noted are named each."""
+
 
 class Inputs:
     """Reads frames lazily. One crop a sequence, found on its first frame with a face: head motion stays motion.
@@ -52,14 +55,14 @@ class Inputs:
         self._journal = journal
         self._crops: dict[tuple[str, str], Crop | Missing] = {}
         self._recent: OrderedDict[FrameRef, Frame] = OrderedDict()
-        self._notes: set[str] = set()
+        self._notes: set[tuple[str, str]] = set()  # of which sequence, what
         for event in journal.read():
             if event["kind"] == "crop" and event.get("frame", "") == frame:
                 crop = event["crop"]
                 found = Missing(crop["missing"]) if "missing" in crop else Crop(**crop)
                 self._crops[event["dataset"], event["sequence"]] = found
             elif event["kind"] == "note":
-                self._notes.add(event["text"])
+                self._notes.add((event.get("sequence", ""), event["text"]))
 
     @property
     def contract(self) -> ImageContract:
@@ -138,7 +141,7 @@ class Inputs:
             return image
         mask = mask_of(self._datasets[ref.dataset], ref.sequence, ref.index)
         if mask is None:
-            self.note(f"{ref.sequence}: no masks, so that its background is kept, not {self._contract.background}")
+            self.note(f"no masks, so that its background is kept, not {self._contract.background}", ref.sequence)
             return image
         return on_background(image, mask, self._contract.background)
 
@@ -175,7 +178,7 @@ class Inputs:
                 reason = str(error)
                 continue
             if face.faces > 1:
-                self.note(f"{sequence}: {face.faces} faces in frame {index}, cropped to the largest")
+                self.note(f"{face.faces} faces in frame {index}, cropped to the largest", sequence)
             return face_crop(face.landmarks, image.shape, self._contract.scale)
         return Missing(reason)
 
@@ -183,18 +186,27 @@ class Inputs:
         reader = self._datasets[dataset]
         image = reader.read(sequence, index)
         for note in reader.notes(sequence):
-            self.note(f"{sequence}: {note}")
+            self.note(note, sequence)
         return image
 
-    def note(self, text: str) -> None:
-        """Tell a reader of the run something, once."""
-        if text not in self._notes:
-            self._journal.write("note", text=text)
-            self._notes.add(text)
+    def note(self, text: str, sequence: str = "") -> None:
+        """Tell a reader of the run something, once; ``sequence``: of which one it holds, where it is not of all."""
+        if (sequence, text) not in self._notes:
+            self._journal.write("note", text=text, **({"sequence": sequence} if sequence else {}))
+            self._notes.add((sequence, text))
 
     def notes(self) -> list[str]:
-        """Everything noted, sorted: a resumed run notes in another order."""
-        return sorted(self._notes)
+        """Everything noted, sorted: a resumed run notes in another order. What holds of many sequences is said once."""
+        of: dict[str, list[str]] = {}
+        for sequence, text in sorted(self._notes):
+            of.setdefault(text, []).append(sequence)
+        return sorted(line for text, sequences in of.items() for line in _told(text, sequences))
+
+
+def _told(text: str, sequences: list[str]) -> list[str]:
+    if len(sequences) > NAMED:
+        return [f"{len(sequences)} sequences (the first: {sequences[0]}): {text}"]
+    return [f"{sequence}: {text}" if sequence else text for sequence in sequences]
 
 
 def _crop_record(crop: Crop | Missing) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from PIL import Image
 from avatarbench import registry
 from avatarbench.dataset import camera_of, frame_number_of, identity_of, mask_of
 from avatarbench.datasets.check import check
+from avatarbench.datasets.clips import RENAMED
 from avatarbench.datasets.hdtf import HdtfDataset
 from avatarbench.datasets.layouts import write_hdtf, write_nersemble, write_vfhq
 from avatarbench.datasets.marks import MARK, data_mark
@@ -59,7 +60,8 @@ def test_clips_are_the_portrait_and_the_frontal_frames(roots: dict[str, Path], s
         data.close()
     assert identity_of(clips, clips.sequences()[0]) == "OpenHeads501+P0"
     assert identity_of(videos, videos.sequences()[0]) == "RD_OpenHeads501"
-    assert clips.notes(clips.sequences()[0])[0].endswith("for 'Clip+OpenHeads501+P0+C0+F0-2'")
+    assert clips.notes(clips.sequences()[0]) == [RENAMED]
+    assert videos.notes(videos.sequences()[0]) == []
 
 
 def test_v1_gives_the_pictures_steps_masks_and_cameras_of_v2(roots: dict[str, Path], split: NersembleDataset) -> None:

@@ -201,3 +201,16 @@ def test_the_family_of_a_dataset_stands_for_its_copies(monkeypatch: pytest.Monke
     found = Preflight(replace(copy, references=None), [], [])
     assert describe_method(replace(SPEC, trained_on=("openheads",)), {}, found).in_domain
     assert not describe_method(replace(SPEC, trained_on=("openheads-small",)), {}, found).in_domain
+
+
+def test_what_holds_of_many_sequences_is_one_note_in_a_resumed_run_too(data: NersembleDataset, tmp_path: Path) -> None:
+    contract, engine = registry.protocol("openheads-cross-gt").image, FeatureEngine([], FeatureCache(None))
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        inputs = Inputs({"openheads": data}, contract, engine, journal)
+        inputs.note("of all of it")
+        for name in ("d", "a", "c", "b", "a"):
+            inputs.note("renamed", name)
+            inputs.note(f"{ord(name) - 96} lost", name)
+        lost = ["a: 1 lost", "b: 2 lost", "c: 3 lost", "d: 4 lost"]
+        assert inputs.notes() == ["4 sequences (the first: a): renamed", *lost, "of all of it"]
+        assert Inputs({"openheads": data}, contract, engine, journal).notes() == inputs.notes()
