@@ -67,11 +67,12 @@ class Trunk(ABC):
     def _layers(self) -> nn.Sequential:
         import torch
 
-        layers = self.features()[: self.taps[-1] + 1]
+        with torch.device("meta"):  # a classifier's 100 million random numbers would take a second, and are not read
+            layers = self.features()[: self.taps[-1] + 1]
         state = {k.removeprefix("features."): v for k, v in read_state_dict(self.weights.path).items()}
         wanted = layers.state_dict().keys()
         try:
-            layers.load_state_dict({k: v for k, v in state.items() if k in wanted})
+            layers.load_state_dict({k: v.float() for k, v in state.items() if k in wanted}, assign=True)
         except RuntimeError as error:
             raise AssetError(f"{self.weights.path} does not fit {self.id}: {error}") from error
         layers.eval().requires_grad_(False)

@@ -14,9 +14,11 @@ from safetensors.torch import save_file
 
 from avatarbench.errors import AssetError
 from avatarbench.metrics import networks, sixdrepnet360
+from avatarbench.metrics.alexnet import AlexNet
 from avatarbench.metrics.engine import load_extractor
 from avatarbench.metrics.features import Frame, Missing
 from avatarbench.metrics.networks import Weights, batches, fingerprint, read_state_dict, versions
+from avatarbench.metrics.trunk import Trunk
 from avatarbench.metrics.vgg16 import Vgg16
 
 
@@ -53,6 +55,21 @@ def test_weights_of_another_network_are_refused_by_name(tmp_path: Path) -> None:
     save_file({"features.0.weight": torch.zeros(2, 2)}, tmp_path / "other.safetensors")
     with pytest.raises(AssetError, match="does not fit vgg16"):
         Vgg16(weights=tmp_path / "other.safetensors").extract([Frame(np.zeros((40, 40, 3), np.uint8))], False)
+
+
+@pytest.mark.parametrize(("trunk", "parameters"), [(AlexNet, 2_469_696), (Vgg16, 14_714_688)])
+def test_only_the_layers_that_are_read_are_made(trunk: type[Trunk], parameters: int, tmp_path: Path) -> None:
+    """Each with a classifier of a hundred million numbers, which would be drawn at random for nothing."""
+    with torch.device("meta"):
+        shapes = {k: v.shape for k, v in trunk().features().state_dict().items()}
+    save_file(
+        {f"features.{k}": torch.zeros(s, dtype=torch.float16) for k, s in shapes.items()}, tmp_path / "w.safetensors"
+    )
+    before = torch.get_rng_state()
+    made = list(trunk(weights=tmp_path / "w.safetensors")._layers.parameters())
+    assert torch.equal(torch.get_rng_state(), before)
+    assert sum(p.numel() for p in made) == parameters
+    assert {(p.device.type, p.dtype, p.requires_grad) for p in made} == {("cpu", torch.float32, False)}
 
 
 def test_a_frame_too_small_for_the_network_is_missing_and_loads_no_weights(tmp_path: Path) -> None:
