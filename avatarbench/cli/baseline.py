@@ -60,7 +60,15 @@ def save(
     allowed = {m: {**kept.get(m, {}), **given.get(m, {})} for m in dict.fromkeys([*kept, *given])}
     made = of_folder(find_run(run, runs_dir), allowed)
     if rerun:
-        made = with_reruns(made, [of_folder(find_run(name, runs_dir)) for name in rerun])
+        again = [of_folder(find_run(name, runs_dir)) for name in rerun]
+        made = with_reruns(made, again)
+        for other in again:
+            if (commit := other.environment.git_commit) != made.environment.git_commit:
+                typer.echo(
+                    f"run {other.run} is of commit {commit or 'none'}, run {made.run} of "
+                    f"{made.environment.git_commit or 'none'}: what changed between the two, the tolerances now allow.",
+                    err=True,
+                )
     require_values(made)
     file.require_tolerances(made, out)
     file.save(made, out)

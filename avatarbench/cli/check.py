@@ -24,7 +24,7 @@ def check(
     ] = None,
     runs_dir: Annotated[Path, typer.Option("--runs", help="Where ids and 'last' are looked up.")] = RUNS,
 ) -> None:
-    """Hold a run against a baseline, sample by sample. Exit code 0: nothing worse, 1: worse, 2: nothing was checked.
+    """Hold a run against a baseline, sample by sample. Exit code 0: nothing worse, 1: worse, 2: not checked.
 
     A metric fails where it is worse by more than its tolerance and the difference is separated from zero by a
     bootstrap over identities. Lost values, missing samples and changed definitions, weights or data fail too.
@@ -48,8 +48,11 @@ def check(
     verdict = compare.check(now, saved, str(baseline))
     for path, render in ((json, records.render), (junit, xml.render), (markdown, summary.render)):
         if path is not None:
-            with writing(path) as temporary:
-                temporary.write_text(render(verdict), encoding="utf-8")
+            try:
+                with writing(path) as temporary:
+                    temporary.write_text(render(verdict), encoding="utf-8")
+            except OSError as error:  # 1 would read as worse, whatever the verdict is
+                raise UsageError(f"cannot write {path}: {error.strerror}. {verdict.headline()}") from error
     console = stdout_console()
     console.print(terminal.renderable(verdict))
     raise typer.Exit(1 if verdict.failed else 0)

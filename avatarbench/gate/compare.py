@@ -150,7 +150,7 @@ def allowed_loss(then: Baseline, method: str, metric: str, n: int) -> int:
     """How many samples may lose their value, net of those that gain one."""
     for name in (method, EVERY):
         if COVERAGE in then.tolerances.get(name, {}):
-            return math.floor(then.tolerances[name][COVERAGE] * n)
+            return math.floor(then.tolerances[name][COVERAGE] * n + 1e-9)  # 0.29 of 100 is 28.999999999999996
     return SAFETY * _spread(then, method, metric).valid
 
 

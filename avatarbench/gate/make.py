@@ -87,11 +87,12 @@ def of_folder(folder: Path, tolerances: Mapping[str, Mapping[str, float]] | None
 def with_reruns(baseline: Baseline, reruns: Sequence[Baseline]) -> Baseline:
     """``baseline`` with the spread of the same run done again: other seeds, other thread counts.
 
-    Raises UsageError where a re-run is of another protocol, manifest, definition or data, or is the run itself.
+    Raises UsageError where a re-run is of another protocol, manifest or definition, of other data, or was given before.
     """
+    ids = [baseline.run, *(again.run for again in reruns)]
+    if twice := [run for run in ids if ids.count(run) > 1]:
+        raise UsageError(f"run {twice[0]} was given twice, and is no re-run of itself.")
     for again in reruns:
-        if again.run == baseline.run:
-            raise UsageError(f"run {again.run} was given as its own re-run.")
         if differing := _differing(baseline, again):
             raise UsageError(f"run {again.run} is no re-run of {baseline.run}: other {', '.join(differing)}.")
     runs = [baseline, *reruns]
@@ -163,24 +164,19 @@ def _column(folder: Path, column: Mapping[str, Value] | None, samples: Sequence[
 
 
 def _protocol(folder: Path, record: RunRecord) -> ProtocolPart:
-    manifest = _manifest(folder) if record.protocol.id != FRAMES else {}
-    files = {
-        f"{ref['dataset']}/{ref['sequence']}": ref["digest"][:HASH]
-        for pair in manifest.get("pairs", [])
-        for ref in (pair["source"], pair["driver"], pair["target"])
-        if ref is not None
-    }
-    return ProtocolPart(
-        **record.protocol.model_dump(include={"id", "version", "task", "size", "manifest", "data"}),
-        image=manifest.get("image", {}),
-        files=dict(sorted(files.items())),
-    )
+    image, files = _manifest(folder) if record.protocol.id != FRAMES else ({}, {})
+    of_record = record.protocol.model_dump(include={"id", "version", "task", "size", "manifest", "data"})
+    return ProtocolPart(**of_record, image=image, files=files)
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "manifest.json"
+def _manifest(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The image contract, and by sequence the start of its file's hash."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder} is damaged: cannot read manifest.json ({error}). Run it again.") from error
-    return found
+        found = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        refs = [ref for pair in found["pairs"] for ref in (pair["source"], pair["driver"], pair["target"])]
+        files = {f"{ref['dataset']}/{ref['sequence']}": ref["digest"][:HASH] for ref in refs if ref is not None}
+        return dict(found["image"]), dict(sorted(files.items()))
+    except (OSError, ValueError, KeyError, TypeError) as error:  # missing, no JSON, or of another shape
+        raise DataError(
+            f"{folder} is damaged: cannot read manifest.json ({type(error).__name__}: {error}). Run it again."
+        ) from error

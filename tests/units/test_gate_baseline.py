@@ -130,8 +130,19 @@ def test_an_unfinished_or_truncated_run_makes_no_baseline(tmp_path: Path) -> Non
         of_folder(gate_run(tmp_path / "b", {"psnr": levels(20)}, pairs=30))
     with pytest.raises(DataError, match="a metric has 20 of 24 samples"):
         of_folder(gate_run(tmp_path / "c", {"psnr": levels(20), "ssim": levels(1)[:20]}))
-    (gate_run(tmp_path / "d", {"psnr": levels(20)}) / "manifest.json").unlink()
-    with pytest.raises(DataError, match=r"cannot read manifest\.json"):
+    manifest = gate_run(tmp_path / "d", {"psnr": levels(20)}) / "manifest.json"
+    for content in (
+        "",
+        "[]",
+        '{"image": {}}',
+        '{"image": {}, "pairs": [{"source": null}]}',
+        '{"image": 1, "pairs": []}',
+    ):
+        manifest.write_text(content)
+        with pytest.raises(DataError, match=r"cannot read manifest\.json"):
+            of_folder(tmp_path / "d")
+    manifest.unlink()
+    with pytest.raises(DataError, match=r"cannot read manifest\.json \(FileNotFound"):
         of_folder(tmp_path / "d")
 
 
@@ -157,7 +168,7 @@ def test_reruns_leave_the_largest_difference_of_any_two(tmp_path: Path) -> None:
 
 def test_a_rerun_is_another_run_of_the_same(tmp_path: Path) -> None:
     first = gate_baseline(tmp_path / "a", {"psnr": levels(20)})
-    with pytest.raises(UsageError, match="its own re-run"):
+    with pytest.raises(UsageError, match="run a was given twice"):
         with_reruns(first, [first])
     other = gate_baseline(tmp_path / "b", {"ssim": levels(1)}, protocol={"version": 2})
     with pytest.raises(UsageError, match=r"other protocol, manifest or data, metrics, definitions or weights\."):

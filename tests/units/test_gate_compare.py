@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avatarbench.gate.baseline import Baseline, MetricPart
-from avatarbench.gate.compare import check, judge
+from avatarbench.gate.compare import allowed_loss, check, judge
 from avatarbench.gate.make import with_reruns
 from avatarbench.gate.verdict import Row
 from avatarbench.statistics import Value
@@ -123,6 +123,13 @@ def test_the_file_may_allow_more_for_one_method(tmp_path: Path) -> None:
     assert only(then, now).outcome == "regressed"
     allowed = {"*": {"lpips-vgg": 0.001}, "warp": {"lpips-vgg": 0.02, "coverage": 0.05}}
     assert only(then.model_copy(update={"tolerances": allowed}), now).outcome == "same"
+
+
+def test_a_part_of_the_samples_is_counted_to_the_sample(tmp_path: Path) -> None:
+    then = gate_baseline(tmp_path / "then", {"lpips-vgg": BASE}).model_copy(
+        update={"tolerances": {"*": {"coverage": 0.29}}}
+    )
+    assert allowed_loss(then, "warp", "lpips-vgg", 100) == 29  # 0.29 * 100 is a little less
 
 
 def test_missing_samples_fail_and_the_others_are_compared(tmp_path: Path) -> None:
