@@ -54,5 +54,5 @@ def check(
             except OSError as error:  # 1 would read as worse, whatever the verdict is
                 raise UsageError(f"cannot write {path}: {error.strerror}. {verdict.headline()}") from error
     console = stdout_console()
-    console.print(terminal.renderable(verdict))
+    console.print(terminal.renderable(verdict, console))
     raise typer.Exit(1 if verdict.failed else 0)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -20,21 +21,34 @@ STYLES: dict[Outcome, str] = {
 }
 
 
-def renderable(verdict: Verdict) -> RenderableType:
-    """A table of every metric of every method, what was found beside it, and the verdict last."""
+def renderable(verdict: Verdict, console: Console) -> RenderableType:
+    """A table of every metric of every method, what was found beside it, and the verdict last.
+
+    Where the console is too narrow for whole figures, columns of :data:`LEFT_OUT` stay out: what is said of a row that
+    failed below the table has them too.
+    """
+    table = _table(verdict, ())
+    for dropped in LEFT_OUT:
+        if Measurement.get(console, console.options.update(max_width=10_000), table).maximum <= console.width:
+            break
+        table = _table(verdict, dropped)
+    notes = [Text(line, style="bold red" if fails else "dim") for fails, line in lines(verdict)]
+    return Group(table, *notes, Text(verdict.headline(), style="bold red" if verdict.failed else "bold green"))
+
+
+def _table(verdict: Verdict, dropped: tuple[str, ...]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title=f"{verdict.run} against {verdict.path}", title_justify="left")
-    for name, right in COLUMNS:
-        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+    kept = [at for at, (name, _) in enumerate(COLUMNS) if name not in dropped]
+    for name, right in (COLUMNS[at] for at in kept):
+        table.add_column(name, justify="right" if right else "left", no_wrap=name != "Method", overflow="fold")
     previous = ""
     for row in verdict.rows:
         if previous not in ("", row.method):
             table.add_section()
         previous = row.method
-        style = STYLES.get(row.outcome, "")
-        *figures, outcome = cells(row)
-        table.add_row(*figures, Text(outcome, style=style))
-    notes = [Text(line, style="bold red" if fails else "dim") for fails, line in lines(verdict)]
-    return Group(table, *notes, Text(verdict.headline(), style="bold red" if verdict.failed else "bold green"))
+        *figures, outcome = (cells(row)[at] for at in kept)
+        table.add_row(*figures, Text(outcome, style=STYLES.get(row.outcome, "")))
+    return table
 
 
 COLUMNS = (
@@ -49,6 +63,9 @@ COLUMNS = (
     ("", False),
 )
 """Heading, and whether the column holds figures."""
+
+LEFT_OUT = (("95 % interval",), ("95 % interval", "Tolerance"), ("95 % interval", "Tolerance", "Samples"))
+"""What a narrow terminal does without, in steps."""
 
 
 def cells(row: Row) -> list[str]:

@@ -86,9 +86,21 @@ def test_json_is_strict_and_holds_every_row(failing: Verdict) -> None:
 
 def test_the_terminal_names_every_metric_and_ends_with_the_verdict(failing: Verdict) -> None:
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(terminal.renderable(failing))
+    console.print(terminal.renderable(failing, console))
     lines = console.export_text().splitlines()
     assert lines[-1].startswith("FAILED: 2 worse")
     text = "\n".join(lines)
     for part in ("PSNR", "improved", "regressed", "23 (was 24)", "+0.0100", "[+0.0100, +0.0100]"):
         assert part in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_a_narrow_terminal_shows_fewer_columns_and_whole_figures(failing: Verdict, width: int) -> None:
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(terminal.renderable(failing, console))
+    text = console.export_text()
+    assert "…" not in text
+    worse = next(line for line in text.splitlines() if "LPIPS-VGG" in line)
+    assert worse.split()[-1] == "regressed"
+    assert "+0.0100" in worse
+    assert "tolerance 0.002, interval [0.01, 0.01]" in " ".join(text.split())
