@@ -24,7 +24,7 @@ from avatarbench.datasets.crop import Crop, crop_camera
 from avatarbench.datasets.images import write_png
 from avatarbench.datasets.imported_tracking import Source, digest_of, read_tracking, tracking_files
 from avatarbench.datasets.mattes import Matted
-from avatarbench.datasets.prepared import FORMAT, SEQUENCE, read_json
+from avatarbench.datasets.prepared import FORMAT, SEQUENCE, files_digest, read_json
 from avatarbench.errors import DataError, Unscorable
 from avatarbench.files import writing
 from avatarbench.metrics.engine import FeatureEngine
@@ -96,8 +96,10 @@ def prepare_sequence(
         files = tracking_files(source, job.origin.tracking, original, job.sequence)
     recipe = _recipe(job, digest_of(files))
     path = job.folder / SEQUENCE
-    if path.is_file() and read_json(path).get("recipe") == recipe:
-        return Outcome(job.sequence, len(job.frames), False)
+    if path.is_file():
+        there = read_json(path)
+        if there.get("recipe") == recipe and there.get("files") == files_digest(job.folder):
+            return Outcome(job.sequence, len(job.frames), False)
     if job.folder.exists():
         shutil.rmtree(job.folder)
     record: dict[str, Any] = _about(job, data) | {"recipe": recipe}
@@ -115,6 +117,7 @@ def prepare_sequence(
             record["masks"] = _frames(job, inputs, refs, engine, go_on)
             if source is not None:
                 notes += _flame(job, original, source, files, crop)
+        record["files"] = files_digest(job.folder)
         record["notes"] = [note.removeprefix(f"{job.sequence}: ") for note in inputs.notes()]
     with writing(path) as temporary:
         temporary.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,12 +1,13 @@
 """What ``avatarbench data prepare`` wrote, as a dataset: frames under the protocols' image contract, ready to be used.
 
 ``prepared.json`` says of what and how; ``sequences/NAME/`` holds ``sequence.json`` (crop, camera, digest of the
-original, which frames), ``frames/000007.png`` and ``masks/000007.png`` by index, ``track.npz`` and ``flame.npz``;
-``avatarbench-manifests/`` the resolved protocols.
+original, hash of what follows, which frames), ``frames/000007.png`` and ``masks/000007.png`` by index, ``track.npz``
+and ``flame.npz``; ``avatarbench-manifests/`` the resolved protocols.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from avatarbench.datasets.crop import Crop
 from avatarbench.datasets.images import read_image
+from avatarbench.datasets.ledger import sha256
 from avatarbench.errors import DataError, Unscorable
 from avatarbench.method import Camera, FlameParameters
 from avatarbench.npz import read_npz
@@ -26,6 +28,7 @@ from avatarbench.protocol import ImageContract
 ABOUT = "prepared.json"
 SEQUENCE = "sequence.json"
 FORMAT = 1
+FILES = ("frames/*.png", "masks/*.png", "*.npz")
 
 
 def prepared(root: Path, name: str) -> PreparedDataset | None:
@@ -57,6 +60,7 @@ class PreparedDataset:
         found = sorted(p.parent for p in folder.glob(f"*/{SEQUENCE}")) if folder.is_dir() else []
         inside = [p for p in found if p.resolve().is_relative_to(self.root.resolve())]
         self._sequences = {p.name: read_json(p / SEQUENCE) for p in inside}
+        self._digests: dict[str, str] = {}
         if not self._sequences:
             raise DataError(f"{self.root} holds no finished sequence: run the same 'avatarbench data prepare' again.")
 
@@ -81,8 +85,13 @@ class PreparedDataset:
         return int(found["numbers"][index]) if found["numbers"] else index
 
     def digest(self, sequence: str) -> str:
-        """Of the original, with the mattes that were given."""
-        return str(self._find(sequence)["digest"])
+        """Of the original, with the mattes that were given; another where files are not as they were prepared."""
+        if sequence not in self._digests:
+            found, files = self._find(sequence), files_digest(self.root / "sequences" / sequence)
+            own = str(found["digest"])
+            intact = found.get("files") == files
+            self._digests[sequence] = own if intact else hashlib.sha256(f"{own}\n{files}".encode()).hexdigest()
+        return self._digests[sequence]
 
     def notes(self, sequence: str) -> Sequence[str]:
         """What reading the original noted."""
@@ -167,6 +176,16 @@ class PreparedDataset:
         if not path.resolve().is_relative_to(self.root.resolve()):
             raise DataError(f"{path} leads out of {self.root}: prepare it again.")
         return path
+
+
+def files_digest(folder: Path) -> str:
+    """sha256 over the name and sha256 of every file that was prepared of a sequence. Raises DataError."""
+    found = sorted(path for pattern in FILES for path in folder.glob(pattern))
+    try:
+        named = "\n".join(f"{path.relative_to(folder).as_posix()} {sha256(path)}" for path in found)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read ({error.strerror or error}): prepare it again.") from error
+    return hashlib.sha256(named.encode()).hexdigest()
 
 
 def read_json(path: Path) -> dict[str, Any]:

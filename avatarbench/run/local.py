@@ -1,7 +1,7 @@
 """Manifests of data that cannot ship: resolved once where the data is, sealed, and read again by every run.
 
-A run takes the pairs from ``ROOT/avatarbench-manifests/PROTOCOL.json`` (``ROOT`` is then a folder that ``avatarbench
-data prepare`` filled), or from where ``--manifest`` says; without either it resolves the rule itself, to the same pairs.
+A run takes the pairs from ``ROOT/avatarbench-manifests/PROTOCOL.json``, where ``ROOT`` is a folder that ``avatarbench
+data prepare`` filled, or from where ``--manifest`` says; without either it resolves the rule itself, to the same pairs.
 """
 
 from __future__ import annotations

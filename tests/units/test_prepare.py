@@ -134,6 +134,13 @@ def test_an_interrupted_preparation_goes_on_and_ends_with_the_same_files(
     assert [outcome.made for outcome in again.outcomes] == [False, True]
     assert bytes_of(tmp_path / "cache") == bytes_of(done[1])
 
+    picture = tmp_path / "cache" / "sequences" / FIRST / "frames" / "000001.png"
+    shutil.copyfile(picture.with_name("000002.png"), picture)
+    changed, whole = PreparedDataset(tmp_path / "cache", "vfhq"), PreparedDataset(done[1], "vfhq")
+    assert [changed.digest(s) == whole.digest(s) for s in whole.sequences()] == [False, True]
+    assert [outcome.made for outcome in prepare(origin, tmp_path / "cache").outcomes] == [True, False]
+    assert bytes_of(tmp_path / "cache") == bytes_of(done[1])
+
 
 @pytest.mark.slow
 def test_two_processes_write_the_same_bytes(origin: Origin, done: tuple[Prepared, Path], tmp_path: Path) -> None:
