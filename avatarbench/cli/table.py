@@ -64,7 +64,7 @@ class Look:
             return lambda console: terminal.fitting(grid, console, self.marks.value)
         grid = turned(grid) if self.transpose else grid
         if self.format is Format.terminal:
-            return lambda _: terminal.with_notes(grid, self.marks.value)
+            return lambda console: terminal.with_notes(grid, console, self.marks.value)
         if self.format is Format.markdown:
             return markdown.render(grid, caption=True)
         return {Format.latex: latex, Format.html: html}[self.format].render(grid, self.marks.value)
@@ -178,7 +178,7 @@ def print_tables(folders: Sequence[Path], speed: bool = True) -> None:
     console = stdout_console()
     console.print(terminal.renderable(build(runs), console))
     if speed:
-        console.print(terminal.with_notes(speed_table(runs)))
+        console.print(terminal.with_notes(speed_table(runs), console))
 
 
 def _scores(runs: list[Run], look: Look, scores: Scores) -> Content:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.measure import Measurement
@@ -9,7 +11,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from avatarbench.statistics import Mark
-from avatarbench.tables.grid import Entry, Grid, lay_out, turned
+from avatarbench.tables.grid import Entry, Grid, Line, lay_out, turned
 from avatarbench.tables.marks import Style
 from avatarbench.tables.model import Table
 
@@ -29,20 +31,47 @@ def renderable(table: Table, console: Console, style: Style = "bold") -> Rendera
 
 def fitting(wide: Grid, console: Console, style: Style = "bold") -> RenderableType:
     """``wide`` where it fits the console and :data:`WIDEST`, else turned; with its notes."""
-    width = Measurement.get(console, console.options.update(max_width=10_000), draw(wide)).maximum
-    return with_notes(wide if width <= min(console.width, WIDEST) else turned(wide), style)
+    fits = _width(draw(wide), console) <= min(console.width, WIDEST)
+    return with_notes(wide if fits else turned(wide), console, style)
 
 
-def with_notes(grid: Grid, style: Style = "bold") -> RenderableType:
-    """The grid and, dimmed, its notes."""
-    return Group(draw(grid, style), *(Text(note, style="dim") for note in grid.notes))
+def with_notes(grid: Grid, console: Console, style: Style = "bold") -> RenderableType:
+    """The grid and, dimmed, its notes. Columns that do not fit the console together stand below each other."""
+    return Group(*_parts(grid, console, style), *(Text(note, style="dim") for note in grid.notes))
 
 
-def draw(grid: Grid, style: Style = "bold") -> RichTable:
-    """``grid`` as a rich table."""
-    drawn = RichTable(box=box.SIMPLE_HEAD, title=grid.title, title_justify="left", title_style="bold")
+def _parts(grid: Grid, console: Console, style: Style) -> list[RichTable]:
+    """As many columns in each as the console has room for: a cut figure would read as another."""
+    whole = draw(grid, style)
+    if _width(whole, console) <= console.width:
+        return [whole]
+    grouped, last = len({c.group for c in grid.columns}) > 1, len(grid.columns)
+    parts: list[RichTable] = []
+    start = 0
+    while start < last:
+        end = start + 1
+        while end < last and _width(draw(_columns(grid, start, end + 1), style, grouped), console) <= console.width:
+            end += 1
+        parts.append(draw(_columns(grid, start, end), style, grouped))
+        start = end
+    return parts or [whole]
+
+
+def _columns(grid: Grid, start: int, end: int) -> Grid:
+    """These columns alone; the title stands over the first."""
+    lines = tuple(Line(line.label, line.entries[start:end]) for line in grid.lines)
+    return replace(grid, title="" if start else grid.title, columns=grid.columns[start:end], lines=lines)
+
+
+def _width(table: RichTable, console: Console) -> int:
+    return Measurement.get(console, console.options.update(max_width=10_000), table).maximum
+
+
+def draw(grid: Grid, style: Style = "bold", grouped: bool | None = None) -> RichTable:
+    """``grid`` as a rich table. ``grouped``: the groups of columns are named; default: where there are several."""
+    drawn = RichTable(box=box.SIMPLE_HEAD, title=grid.title or None, title_justify="left", title_style="bold")
     drawn.add_column(grid.corner, no_wrap=True)
-    grouped = len({c.group for c in grid.columns}) > 1
+    grouped = len({c.group for c in grid.columns}) > 1 if grouped is None else grouped
     previous = ""
     for column in grid.columns:
         name = Text(column.text, style="italic" if column.italic else "")

@@ -11,11 +11,12 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from rich.console import Console
 
 from avatarbench.errors import DataError
 from avatarbench.metric import MetricSpec
 from avatarbench.registry import metric
-from avatarbench.tables import html, latex, markdown
+from avatarbench.tables import html, latex, markdown, terminal
 from avatarbench.tables.comparability import RULES, beside, comparability
 from avatarbench.tables.grid import Entry, Grid, Label, Line, turned
 from avatarbench.tables.layouts import LAYOUTS, Layout, layout
@@ -101,6 +102,22 @@ def cells_of_html(grid: Grid) -> list[str]:
 def test_every_number_of_the_file_is_printed_once_to_the_digit(cells: Callable[[Grid], list[str]]) -> None:
     printed = Counter((known.reference, c) for known in LAYOUTS for c in cells(published_grid(known, load())))
     assert printed == Counter((f"{v.paper}:{v.table}", v.text) for v in load())
+
+
+@pytest.mark.parametrize("turn", [False, True])
+@EACH
+def test_a_narrow_terminal_shows_every_number_whole(known: Layout, turn: bool) -> None:
+    """Rich drops the columns that it has no room for, and cuts figures: columns stand below each other instead."""
+    grid = published_grid(known, load())
+    console = Console(width=72, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(terminal.with_notes(turned(grid) if turn else grid, console))
+    table = capture.get().split("As printed in the paper")[0]
+    assert "…" not in table
+    found = Counter(word for word in table.split() if re.fullmatch(r"\d+\.\d+", word))
+    assert found == Counter(v.text for v in load() if f"{v.paper}:{v.table}" == known.reference)
+    heads = {c.group for c in grid.columns if len({c.group for c in grid.columns}) > 1}
+    assert all(group in table for group in heads)
 
 
 @EACH
