@@ -63,14 +63,9 @@ def check(
     columns = progress_bar().columns
     with _stoppable(), Progress(*columns[:2], DownloadColumn(), *columns[3:], console=console) as bar:
         task = bar.add_task("hashing", total=None)
-        try:
-            found = look(
-                name, root.expanduser(), path, decode, lambda done, total: bar.update(task, completed=done, total=total)
-            )
-        except OSError as error:
-            raise UsageError(
-                f"the manifest cannot be written to {path} ({error.strerror or error}): name another with --out."
-            ) from error
+        found = look(
+            name, root.expanduser(), path, decode, lambda done, total: bar.update(task, completed=done, total=total)
+        )
     stdout_console().print(_table(found))
     for text in found.missing:
         typer.echo(f"missing: {text}")

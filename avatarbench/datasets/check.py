@@ -111,8 +111,8 @@ def check(
     """Look at every file of the data set ``name`` in ``root``, and keep the hashes at ``manifest``.
 
     Interrupted, it keeps what was hashed, and goes on from there. Raises UsageError for a name without a check,
-    DataError for a folder that is not the data set's and for a manifest that was edited, OSError where the manifest
-    cannot be written.
+    or a manifest that cannot be written, DataError for a folder that is not the data set's and for a manifest that was
+    edited.
     """
     from avatarbench.datasets import check_clips, check_nersemble
 
@@ -157,7 +157,7 @@ def _look(
     names = {file: file.relative_to(root).as_posix() for file, _ in files}
     book.entries = {name: book.entries[name] for name in names.values() if name in book.entries}
     book.complete = False
-    book.save(manifest)  # now, rather than after hours: may it be written at all?
+    _save(book, manifest)  # now, rather than after hours: may it be written at all?
     entries: dict[Path, Entry] = {}
     try:
         for file, stat in files:
@@ -173,12 +173,21 @@ def _look(
             done += stat.st_size
             advance(done, total)
             if time.monotonic() - saved > SAVED_EVERY:
-                book.save(manifest)
+                _save(book, manifest)
                 saved = time.monotonic()
         book.complete = True
     finally:
-        book.save(manifest)
+        _save(book, manifest)
     return entries
+
+
+def _save(book: Ledger, path: Path) -> None:
+    try:
+        book.save(path)
+    except OSError as error:
+        raise UsageError(
+            f"the manifest cannot be written to {path} ({error.strerror or error}): name another with --out."
+        ) from error
 
 
 def contents(folder: Path, root: Path) -> Iterator[Path]:
