@@ -16,6 +16,7 @@ def test_wheel_holds_the_packages_and_no_tests(installed: Installed) -> None:
     with zipfile.ZipFile(installed.wheel) as wheel:
         names = set(wheel.namelist())
     assert {"avatarbench/configs/run.yaml", "avatarbench/methods/face_warp/spec.py", "avatarbench/py.typed"} <= names
+    assert "avatarbench/results/baselines/openheads-gate.json" in names
     assert not [n for n in names if n.startswith(("tests/", "methods/", "protocols/", "configs/"))]
 
 
