@@ -1,7 +1,7 @@
 # Two commands do everything on a fresh machine with Python 3.11 and make: `make demo` and `make test`.
 PYTHON ?= python3.11
 BIN := .venv/bin
-METHODS := -m source-copy -m oracle -m face-warp -m photo-rig
+METHODS := -m source-copy -m oracle -m face-warp -m photo-rig -m pointillist
 MINI := mini mini-flame-position mini-ar-feature mini-ar-position
 OPENHEADS := -p openheads-self -p openheads-cross -p openheads-cross-gt
 
@@ -19,7 +19,7 @@ $(BIN)/.ready: pyproject.toml requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $@
 
-demo: setup ## four methods on the embedded protocols: 3 people, 8 driver frames each, one table
+demo: setup ## five methods on the embedded protocols: 3 people, 8 driver frames each, one table
 	$(BIN)/avatarbench run $(METHODS) $(OPENHEADS) -p portrait-cross --sources 3 --limit 8 --skip-missing
 
 demo-full: setup ## the same on every person and frame

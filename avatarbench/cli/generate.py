@@ -37,9 +37,7 @@ def generate(
     points: Annotated[int | None, typer.Option(help="Never more points than these.", min=1)] = None,
     guidance: Annotated[
         float | None,
-        typer.Option(
-            help="1: none; above: more as the portrait asks. Default: the checkpoint's.", min=0
-        ),
+        typer.Option(help="1: none; above: more as the portrait asks. Default: the checkpoint's.", min=0),
     ] = None,
     states: Annotated[
         bool, typer.Option("--states", help="Also write tokens, points and hidden states, .npz.")

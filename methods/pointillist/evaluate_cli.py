@@ -119,7 +119,7 @@ def evaluate(
     kept.clear(wanted or held.people)
     console = stdout_console()
     for grid in grids(found):
-        console.print(with_notes(grid))
+        console.print(with_notes(grid, console))
     typer.echo(f"wrote {out / 'evaluation.json'}, {out / 'table.md'} and {out / 'pictures.png'}")
 
 
