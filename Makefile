@@ -20,10 +20,10 @@ $(BIN)/.ready: pyproject.toml requirements.lock
 	touch $@
 
 demo: setup ## five methods on the embedded protocols: 3 people, 8 driver frames each, one table
-	$(BIN)/avatarbench run $(METHODS) $(OPENHEADS) -p portrait-cross --sources 3 --limit 8 --skip-missing
+	$(BIN)/avatarbench run $(METHODS) $(OPENHEADS) -p portrait-cross --sources 3 --limit 8 --skip-missing || test $$? -eq 3  # 3: a frame without a face was left out, and the table says so
 
 demo-full: setup ## the same on every person and frame
-	$(BIN)/avatarbench run $(METHODS) $(OPENHEADS) -p portrait-cross --stride 1 --skip-missing
+	$(BIN)/avatarbench run $(METHODS) $(OPENHEADS) -p portrait-cross --stride 1 --skip-missing || test $$? -eq 3
 
 test: setup ## all tests
 	$(BIN)/python -m pytest
