@@ -1,4 +1,4 @@
-"""What the protocols on licensed data ask for: everything that the truth they have allows."""
+"""What protocols ask for: everything that the truth they have allows."""
 
 PIXELS = ("psnr", "ssim", "lpips-alex", "lpips-vgg")
 SETS = ("fid", "kid", "fd-vgg")

@@ -1,20 +1,7 @@
 """The three protocols on OpenHeads, whose truth is known. Data only."""
 
 from avatarbench.protocol import ImageContract, ProtocolSpec, Selection
-
-_PIXELS = ("psnr", "ssim", "lpips-alex", "lpips-vgg")
-_SETS = ("fid", "kid", "fd-vgg")
-_MOTION = (
-    "akd-mediapipe",
-    "akd-mediapipe-iod",
-    "apd-mediapipe",
-    "apd-mediapipe-geodesic",
-    "apd-6drepnet360",
-    "apd-6drepnet360-geodesic",
-    "apd-6drepnet360-squared",
-    "aed-mediapipe",
-)
-_IDENTITY = ("csim-dlib", "csim-arcface", "clip")
+from avatarbench.protocols.metrics import WITH_TRUTH, WITHOUT_TRUTH
 
 _PORTRAITS = Selection(dataset="openheads", limit=1, sequences=("*_PORTRAIT_222200037",))
 _EVERYBODY = Selection(dataset="openheads", sequences=("*_FREE_*",))
@@ -45,7 +32,7 @@ OPENHEADS_SELF = ProtocolSpec(
     summary="each person's portrait driven by the same person's 24 frames from 3 cameras, which are the truth",
     sources=_PORTRAITS,
     drivers=_EVERYBODY,
-    metrics=(*_PIXELS, *_SETS, *_MOTION, *_IDENTITY),
+    metrics=WITH_TRUTH,
     provides=("image", "mediapipe", "camera", "target", "views"),
     image=_WHOLE_PICTURE,
     reference="targets",
@@ -61,7 +48,7 @@ OPENHEADS_CROSS = ProtocolSpec(
     summary="eight people's portraits driven by one fixed motion sequence of a ninth person, from 3 cameras",
     sources=_PORTRAITS,
     drivers=_DRIVER_509,
-    metrics=(*_SETS, *_MOTION, *_IDENTITY),
+    metrics=WITHOUT_TRUTH,
     provides=("image", "mediapipe", "camera", "views"),
     image=_WHOLE_PICTURE,
     reference="identity",
@@ -82,7 +69,7 @@ OPENHEADS_CROSS_GT = ProtocolSpec(
     summary="the pairs of openheads-cross with the true picture of the source under the driver's motion",
     sources=_PORTRAITS,
     drivers=_DRIVER_509,
-    metrics=(*_PIXELS, *_SETS, *_MOTION, *_IDENTITY),
+    metrics=WITH_TRUTH,
     provides=("image", "mediapipe", "camera", "target", "views"),
     image=_WHOLE_PICTURE,
     reference="targets",
