@@ -63,7 +63,7 @@ def scaled_camera(camera: Mapping[str, Any], size: int) -> dict[str, Any]:
     return dict(camera, K=K, width=size, height=size)
 
 
-def flame_arrays(flame: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def flame_arrays(flame: Mapping[str, Any]) -> dict[str, Any]:
     """FLAME parameters in the shapes of VHAP's files: (1, n) each, ``shape`` (300,), float32, whether the tracker gave
     fewer coefficients or not. Raises ValueError for more than there are."""
     found = {}
