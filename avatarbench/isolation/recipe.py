@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 from avatarbench.errors import AvatarbenchError, UsageError
 
@@ -31,8 +31,8 @@ _IMAGE = re.compile(r"[A-Za-z0-9][\w./:@+-]*")
 class Weight:
     """One file of weights that the user brings.
 
-    ``path`` is below the folder of weights; ``size`` in bytes and ``sha256`` (hexadecimal) are "" and 0 where the
-    method's authors state none; ``source`` says where it comes from, as their README has it.
+    ``path`` is below the folder of weights; ``size`` (bytes) is 0 and ``sha256`` (hexadecimal) empty where its authors
+    state none; ``source`` says where it comes from, as their README has it.
     """
 
     name: str
@@ -110,7 +110,7 @@ class Recipe:
             return self
         if backend not in BACKENDS:
             raise UsageError(f"unknown backend '{backend}': the backends are {', '.join(BACKENDS)}.")
-        return replace(self, backend=cast(BackendName, backend))
+        return replace(self, backend=backend)
 
     def _deciding(self) -> dict[str, object]:
         """Only what its backend uses, so that a new image does not rename an environment without images."""

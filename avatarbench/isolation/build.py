@@ -1,0 +1,151 @@
+"""Builds an environment step by step, so that a killed build goes on at the step that it was in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from avatarbench.errors import AvatarbenchError
+from avatarbench.isolation import store
+from avatarbench.isolation.sandbox import mortal_command
+
+LAST_LINES = 15
+POLL_SECONDS = 0.1
+_OURS = ("PYTHONPATH", "PYTHONHOME", "PYTHONPYCACHEPREFIX", "VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV")
+
+
+class BuildError(AvatarbenchError):
+    """An environment that cannot be built, with the last lines of the log and where the whole of it is."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of a build.
+
+    ``again`` is run instead where an earlier build was killed in this step; ``fresh`` are paths that are removed before
+    it, whole folders included; ``writes`` are files that it reads, written before it. ``variables`` are added to ours.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    cwd: Path
+    again: tuple[str, ...] = ()
+    fresh: tuple[Path, ...] = ()
+    writes: Mapping[Path, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+class Progress(Protocol):
+    """What is told while an environment is built."""
+
+    def say(self, text: str) -> None: ...
+
+    def step(self, name: str, number: int, total: int) -> None: ...
+
+    def line(self, text: str) -> None: ...
+
+
+class Silent:
+    """Tells nothing."""
+
+    def say(self, text: str) -> None: ...
+
+    def step(self, name: str, number: int, total: int) -> None: ...
+
+    def line(self, text: str) -> None: ...
+
+
+def run_steps(name: str, steps: Sequence[Step], lock: int, progress: Progress) -> None:
+    """Run what is not marked as done, in order, marking each. ``lock``: the descriptor that every command inherits.
+
+    Raises BuildError where a command fails or cannot be started.
+    """
+    folder = store.folder(name)
+    marks = store.read(folder / store.MARKS)
+    done: list[str] = [step for step in marks.get("done", []) if isinstance(step, str)]
+    begun = marks.get("begun")
+    for number, step in enumerate(steps, 1):
+        progress.step(step.name, number, len(steps))
+        if step.name in done:
+            continue
+        store.write(folder / store.MARKS, {"done": done, "begun": step.name})
+        for path in step.fresh:
+            _remove_below(path, folder)
+        for path, text in step.writes.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        argv = step.again if step.again and begun == step.name else step.argv
+        _run(name, step, argv, lock, progress)
+        done = [*done, step.name]
+        store.write(folder / store.MARKS, {"done": done})
+
+
+def _remove_below(path: Path, folder: Path) -> None:
+    if folder not in path.parents:
+        raise ValueError(f"{path} is not below {folder}")
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _run(name: str, step: Step, argv: Sequence[str], lock: int, progress: Progress) -> None:
+    log = store.folder(name) / store.LOG
+    with log.open("a", encoding="utf-8") as stream:
+        stream.write(f"== {time.strftime('%Y-%m-%d %H:%M:%S')} {step.name}: {' '.join(argv)}\n")
+        start = stream.tell()
+        stream.flush()
+        try:
+            process = subprocess.Popen(
+                mortal_command(argv, step.cwd),
+                env=build_variables(step.variables),
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                pass_fds=(lock,),
+            )
+        except OSError as error:
+            raise BuildError(f"{name}: {argv[0]} cannot be started: {error.strerror}. Log: {log}") from error
+    try:
+        _watch(process, lambda: progress.line(_last_lines(log, start, 1)))
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    if process.returncode:
+        how = f"exit code {process.returncode}" if process.returncode > 0 else f"signal {-process.returncode}"
+        last = _last_lines(log, start, LAST_LINES) or "(nothing was printed)"
+        raise BuildError(
+            f"the environment {name} could not be built: its step '{step.name}' ended with {how}. "
+            f"The last lines of its log:\n\n{last}\n\nThe whole log: {log}\nBuilding it again goes on at this step."
+        )
+
+
+def _watch(process: subprocess.Popen[bytes], tell: Callable[[], None]) -> None:
+    while True:
+        try:
+            process.wait(POLL_SECONDS)
+            return
+        except subprocess.TimeoutExpired:
+            tell()
+
+
+def _last_lines(log: Path, start: int, count: int) -> str:
+    """The last non-empty lines that were written after byte ``start``, of 64 KiB at the most."""
+    with log.open("rb") as stream:
+        end = stream.seek(0, os.SEEK_END)
+        stream.seek(max(start, end - (1 << 16)))
+        lines = stream.read().decode(errors="replace").replace("\r", "\n").splitlines()
+    return "\n".join(deque((line for line in lines if line.strip()), count))
+
+
+def build_variables(more: Mapping[str, str]) -> dict[str, str]:
+    """Our variables, which say how the network and compilers are reached, without what belongs to our Python."""
+    return {name: value for name, value in os.environ.items() if name not in _OURS} | dict(more)
