@@ -84,17 +84,21 @@ def summarise(
     """One :class:`Result` a method and metric, in the order given, over the ``n_total`` samples of one protocol.
 
     A pair metric's ``value`` is the mean over the common set; a method below :data:`COVERAGE` gets its own mean, and
-    its ``n_common`` is its ``n_valid``. A set metric is no mean: its results are handed in as ``sets`` and passed on.
+    its ``n_common`` is its ``n_valid``; so does what only stands in for a method, and no common set knows of it. A set
+    metric is no mean: its results are handed in as ``sets`` and passed on.
     """
     given = {(r.method, r.metric): r for r in sets}
     results = []
     for metric in metrics:
         columns = {m.id: values.get((m.id, metric.id), {}) for m in methods}
-        common = common_set(columns, n_total) if metric.kind == "pair" else None
+        compared = {m.id: columns[m.id] for m in methods if not m.stands_in}
+        common = common_set(compared, n_total) if metric.kind == "pair" else None
         for method in methods:
             why = method.unavailable or metric.unavailable
             if metric.kind == "pair":
-                results.append(_pair_result(method.id, metric.id, columns[method.id], common, n_total, why))
+                column = columns[method.id]
+                frames = common_set({method.id: column}, n_total) if method.stands_in else common
+                results.append(_pair_result(method.id, metric.id, column, frames, n_total, why))
             else:
                 passed = given.get((method.id, metric.id))
                 results.append(passed or set_result(method.id, metric.id, math.nan, 0, n_total, why or "not scored"))

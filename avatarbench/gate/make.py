@@ -33,8 +33,10 @@ HASH = 16
 def of_folder(folder: Path, tolerances: Mapping[str, Mapping[str, float]] | None = None) -> Baseline:
     """The baseline that the run in ``folder`` makes; ``check`` reads runs through it too.
 
-    Raises DataError where the run is unfinished, damaged, or lacks samples that its record promises.
+    Raises DataError where the run is unfinished, damaged, or lacks samples that its record promises, and UsageError
+    where one of its methods is a stand-in's.
     """
+    _refuse_stand_ins(RunRecord.load(folder))
     run = load_run(folder)
     record = run.record
     samples = sorted(run.sources)
@@ -82,6 +84,14 @@ def of_folder(folder: Path, tolerances: Mapping[str, Mapping[str, float]] | None
             for m in methods
         },
     )
+
+
+def _refuse_stand_ins(record: RunRecord) -> None:
+    if standing_in := [m.name for m in record.methods if m.stands_in]:
+        raise UsageError(
+            f"run {record.id} ran what only stands in for a method ({', '.join(standing_in)}), and nothing is held "
+            "against that: run the real one (--repo), or the other methods alone."
+        )
 
 
 def with_reruns(baseline: Baseline, reruns: Sequence[Baseline]) -> Baseline:

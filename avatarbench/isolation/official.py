@@ -7,12 +7,14 @@ runs in, at which commit, and with which weights. Nothing of theirs ships.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-from avatarbench.errors import UsageError
-from avatarbench.isolation import repository, weights
-from avatarbench.isolation.interpreter import OwnInterpreter
+from avatarbench.errors import AvatarbenchError, UsageError
+from avatarbench.isolation import environments, interpreters, repository, weights
+from avatarbench.isolation.bring import how_to_clone, how_to_get_weights
 from avatarbench.isolation.method import IsolatedMethod
 from avatarbench.isolation.recipe import Recipe
 from avatarbench.registry import suggest
@@ -57,7 +59,7 @@ class OfficialMethod(IsolatedMethod):
         super().__init__(
             options=given,
             backend=backend,
-            environment=None if python is None else OwnInterpreter(Path(python).expanduser(), self.recipe),
+            environment=None if python is None else _given(self.recipe, python),
             repository=Path(given["repo"]),
             read_only=tuple(dict.fromkeys(path.resolve() for path in read_only)),
         )
@@ -67,7 +69,7 @@ class OfficialMethod(IsolatedMethod):
         """Why the method could not be set up with these options: what of it is missing, and where to get it."""
         lacks = cls.lacks(**options)
         if options.get("python") is None and not any("backend" in lack for lack in lacks):
-            lacks += super().obstacles(backend=options.get("backend"))
+            lacks += super().obstacles(backend=options.get("backend"), repo=options.get("repo"))
         return lacks
 
     @classmethod
@@ -82,20 +84,25 @@ class OfficialMethod(IsolatedMethod):
         repo, given, python = (options.get(name) for name in ("repo", "weights", "python"))
         stand_in = False
         if repo is None:
-            found.append(f"its repository was not given: {cls.how_to_clone()}")
+            found.append(f"its repository was not given: {how_to_clone(cls.recipe)}")
         elif why := repository.problem(root := Path(repo).expanduser().absolute(), cls.expected):
-            found.append(f"--repo: {why}. {cls.how_to_clone()}")
+            found.append(f"--repo: {why}. {how_to_clone(cls.recipe)}")
         else:
             stand_in = repository.stands_in_for(root) is not None
         if cls.recipe.weights and given is None:
-            found.append(f"its weights were not given: {cls.how_to_get_weights()}")
+            found.append(f"its weights were not given: {how_to_get_weights(cls.recipe)}")
         elif given is not None:
             path = Path(given).expanduser().absolute()
             # A stand-in has no weights of the method's: what was given has to be there, and is recorded.
             found += weights.problems(() if stand_in else cls.recipe.weights, path)
-        if python is not None and (fault := OwnInterpreter(Path(python).expanduser(), cls.recipe).fault()):
-            found.append(f"python={python}: {fault}")
+        if python is not None:
+            found += _faults(cls.recipe, python)
         return found
+
+    @classmethod
+    def prepare(cls, **options: Any) -> Sequence[str]:
+        """Build the environment where it is not there and none was given; why that failed, a line each."""
+        return [] if options.get("python") is not None else super().prepare(**options)
 
     @classmethod
     def origin(cls, **options: Any) -> dict[str, Any]:
@@ -112,6 +119,7 @@ class OfficialMethod(IsolatedMethod):
             "pinned": cls.recipe.commit,
             "stand_in": found.stands_in_for is not None,
             "weights": held,
+            "python": "" if (python := options.get("python")) is None else _version(python),
         }
 
     @classmethod
@@ -119,33 +127,14 @@ class OfficialMethod(IsolatedMethod):
         """What a reader of the run has to know of an :meth:`origin`."""
         if origin["stand_in"]:
             return [f"{origin['repository']} only stands in for it ({repository.STAND_IN}): it has no row in any table"]
-        pinned, commit = origin["pinned"], origin["commit"]
+        pinned, commit, said = origin["pinned"], origin["commit"], []
         if not commit:
-            return [f"the commit of {origin['repository']} is unknown: the folder is no git checkout"]
-        if pinned and commit != pinned:
-            return [f"{origin['repository']} is at commit {commit[:12]}, the adapter was written for {pinned[:12]}"]
-        return []
-
-    @classmethod
-    def how_to_clone(cls) -> str:
-        """The commands that bring the repository at the pinned commit, and the option that names it."""
-        recipe = cls.recipe
-        folder = recipe.repository.rstrip("/").rpartition("/")[2].removesuffix(".git")
-        checkout = f" && git -C {folder} checkout {recipe.commit}" if recipe.commit else ""
-        return (
-            f"git clone --recurse-submodules {recipe.repository}{checkout}; then --repo {folder} "
-            f"(+method.{recipe.method}.repo={folder})"
-        )
-
-    @classmethod
-    def how_to_get_weights(cls) -> str:
-        """Where each of the weights comes from, and the option that names them."""
-        named = "; ".join(
-            f"{weight.path} ({weight.name}){f' from {weight.source}' if weight.source else ''}"
-            for weight in cls.recipe.weights
-        )
-        what = "FILE or --weights FOLDER" if len(cls.recipe.weights) == 1 else "FOLDER"
-        return f"{named}; then --weights {what}"
+            said.append(f"the commit of {origin['repository']} is unknown: the folder is no git checkout")
+        elif pinned and commit != pinned:
+            said.append(f"{origin['repository']} is at commit {commit[:12]}, the adapter was written for {pinned[:12]}")
+        if (version := origin["python"]) and not f"{version}.".startswith(f"{cls.recipe.python}."):
+            said.append(f"it runs in Python {version}, its authors ask for {cls.recipe.python}")
+        return said
 
     @classmethod
     def _weights(cls, found: repository.Checkout) -> tuple[weights.Weight, ...]:
@@ -160,3 +149,25 @@ class OfficialMethod(IsolatedMethod):
             "weights": None if root is None else str(root),
             "weight_files": {one.weight.path: str(one.path) for one in held},
         }
+
+
+def _given(recipe: Recipe, python: str) -> environments.Environment:
+    """The user's own environment. Its Python's version is theirs to choose: another than the recipe's is remarked on."""
+    path = Path(python).expanduser().absolute()
+    return environments.given(replace(recipe, python=interpreters.version_of(path) or recipe.python), path)
+
+
+@cache
+def _version(python: str) -> str:
+    return interpreters.version_of(Path(python).expanduser().absolute()) or ""
+
+
+def _faults(recipe: Recipe, python: str) -> list[str]:
+    """Why the interpreter that the user named is of no use."""
+    try:
+        packages = _given(recipe, python).packages
+    except AvatarbenchError as error:
+        return [f"python={python}: {error}"]
+    if not any(package.lower().startswith("numpy==") for package in packages):
+        return [f"python={python}: numpy is not installed there, which the worker needs"]
+    return []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 from avatarbench import assets, registry
 from avatarbench.capability import granted
@@ -35,20 +35,44 @@ def describe_protocol(
     )
 
 
+class Origin(NamedTuple):
+    """Whose code and weights an isolated method runs, for the record, and what a reader has to know of that."""
+
+    found: dict[str, Any]
+    remarks: list[str]
+
+
+def origin_of(spec: MethodSpec, options: dict[str, Any]) -> Origin:
+    """What the method says of itself with these options, where it runs in an environment of its own and can be asked.
+
+    Raises AssetError for a weight that cannot be read.
+    """
+    method: Any = None if spec.environment == "inprocess" else registry.load(spec.factory)
+    if not hasattr(method, "origin"):
+        return Origin({}, [])
+    found = dict(method.origin(**options))
+    return Origin(found, [f"{spec.id}: {remark}" for remark in method.remarks(found)])
+
+
 def describe_method(spec: MethodSpec, options: dict[str, Any], found: Preflight) -> MethodRecord:
     reads = granted(spec, found.protocol, found.absent).needs
     drivers = {spec.tracker, TRACKER if "mediapipe" in reads else None} - {None}
+    unavailable = found.without_methods.get(spec.id)
+    origin = {} if unavailable else origin_of(spec, options).found
+    stand_in = bool(origin.get("stand_in"))
     families = {registry.dataset(name).family or name for name in found.protocol.datasets}
     return MethodRecord(
         id=spec.id,
-        name=spec.name,
+        name=f"{spec.name} (stand-in)" if stand_in else spec.name,
         role=spec.role,
         spec=asdict(spec),
         options=options,
-        unavailable=found.without_methods.get(spec.id),
+        unavailable=unavailable,
         reads=list(reads),
         tracker_is_judge=[m.id for m in found.runnable_metrics if m.judge in drivers],
         in_domain=bool(families & set(spec.trained_on)),
+        stand_in=stand_in,
+        origin=origin,
     )
 
 

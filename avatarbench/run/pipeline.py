@@ -96,12 +96,13 @@ def _stages(prepared: Prepared, folder: Path, record: RunRecord, stack: ExitStac
     with progress_bar() as progress, _timed(record, "score"):
         task = progress.add_task("score", total=len(manifest.pairs) * len(methods), completed=len(scores))
         score_pairs(scene, methods, scorer, scores, journal, lambda n: progress.advance(task, n))
-        sets, sizes = score_sets(scene, methods, [m for m in metrics if m.kind == "set"], scorer)
+        stand_ins = {m.id for m in record.methods if m.stands_in}
+        sets, sizes = score_sets(scene, methods, [m for m in metrics if m.kind == "set"], scorer, stand_ins)
     with _timed(record, "aggregate"):
         at = [where(pair) for pair in manifest.pairs]
         samples = rows(found.protocol.id, at, methods, [m for m in metrics if m.kind == "pair"], scores)
         write_samples(samples, folder)
-        contact_sheet(scene, methods, folder / "contact.png")
+        contact_sheet(scene, methods, folder / "contact.png", stand_ins)
         _write_json(folder / "inputs.json", inputs.record())
         _write_json(folder / "manifest.json", asdict(manifest))
         finish(record, samples, sets, sizes, inputs.notes(), len(manifest.pairs))

@@ -14,7 +14,7 @@ from avatarbench.datasets.marks import data_mark
 from avatarbench.errors import AssetError, DataError, PreflightError, UsageError
 from avatarbench.protocol import FrameRef, Manifest
 from avatarbench.run.config import RunConfig
-from avatarbench.run.describe import asset_hashes, describe_method, describe_metric, describe_protocol
+from avatarbench.run.describe import asset_hashes, describe_method, describe_metric, describe_protocol, origin_of
 from avatarbench.run.environment import describe_environment
 from avatarbench.run.local import Planned, plan
 from avatarbench.run.pinned import altered
@@ -51,6 +51,8 @@ class Prepared:
     def notes(self) -> list[str]:
         """What a reader of the run, and of a table with it, has to know of the data and the pairs."""
         spec, notes = self.found.protocol, []
+        for method in self.found.runnable_methods:
+            notes += origin_of(method, self.config.method.get(method.id, {})).remarks
         if self.data is not None:
             notes.append(f"data: {self.data}; these figures under the name of {spec.id} are of {self.data} alone")
         if self.planned is not None and spec.split is not None:
@@ -185,6 +187,8 @@ def _changes(record: RunRecord, prepared: Prepared) -> list[str]:
             changed.append(f"'{method.id}' ran then and cannot run now: {found.without_methods[method.id]}")
         elif json.loads(json.dumps(asdict(methods[method.id]))) != json.loads(json.dumps(method.spec)):
             changed.append(f"the method '{method.id}' is another version now")
+        elif method.unavailable is None and origin_of(methods[method.id], method.options).found != method.origin:
+            changed.append(f"'{method.id}' runs from another checkout, or with other weights, now")
     for metric in record.metrics:
         if metric.unavailable is None and metric.id in found.without_metrics:
             changed.append(f"'{metric.id}' ran then and cannot run now: {found.without_metrics[metric.id]}")

@@ -82,6 +82,13 @@ class MethodRecord(Model):
     gaussians: float | None = Field(None, description="mean number of Gaussians an avatar, where it has any")
     tracker_is_judge: list[str] = Field([], description="metrics whose detector also drove this method")
     in_domain: bool = Field(False, description="trained on this dataset's family")
+    stand_in: bool = Field(False, description="what ran only stands in for the method: it has no row in any table")
+    origin: dict[str, Any] = Field({}, description="of official code: its checkout and commit, its weights' hashes")
+
+    @property
+    def stands_in(self) -> bool:
+        """Whether its values are of something that only stands in for the method."""
+        return self.stand_in or bool(self.spec.get("stand_in"))
 
 
 class MetricRecord(Model):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -110,12 +110,17 @@ def _references(scene: Scene, pair: Pair) -> dict[Against, LazyImage]:
 
 
 def score_sets(
-    scene: Scene, methods: Sequence[str], metrics: Sequence[MetricSpec], scorer: Scorer
+    scene: Scene,
+    methods: Sequence[str],
+    metrics: Sequence[MetricSpec],
+    scorer: Scorer,
+    apart: Collection[str] = (),
 ) -> tuple[list[Result], dict[str, int]]:
     """One result a method and set metric, and the size of each metric's reference set.
 
     As with pair metrics the headline is over the samples that every eligible method has, because a Frechet distance
-    moves with the number of frames. Per-frame features are stored under ``features/`` of the run's folder.
+    moves with the number of frames; the methods ``apart`` take no part in that. Per-frame features are stored under
+    ``features/`` of the run's folder.
     """
     results: list[Result] = []
     sizes: dict[str, int] = {}
@@ -125,11 +130,11 @@ def score_sets(
     for metric in metrics:
         own = {method: scorer.set_value(metric.id, images[method].values(), references) for method in methods}
         have = {m: {s for s, image in images[m].items() if image.key in set(own[m].keys)} for m in methods}
-        taking_part = [samples for samples in have.values() if eligible(len(samples), n_total)]
+        taking_part = [s for m, s in have.items() if m not in apart and eligible(len(s), n_total)]
         shared = set.intersection(*taking_part) if taking_part else set()
         for method, found in own.items():
             common = None
-            if eligible(len(have[method]), n_total) and have[method] != shared:
+            if method not in apart and eligible(len(have[method]), n_total) and have[method] != shared:
                 again = scorer.set_value(metric.id, [i for s, i in images[method].items() if s in shared], references)
                 common = again.value, again.n_prediction
             sizes[metric.id] = found.n_reference

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ ROWS = 6
 MARGIN = 18
 
 
-def contact_sheet(scene: Scene, methods: Sequence[str], path: Path) -> None:
+def contact_sheet(scene: Scene, methods: Sequence[str], path: Path, stand_ins: Collection[str] = ()) -> None:
     """Write ``path``: six evenly spaced pairs, one a row.
 
     Columns: source, driver, the true frame where it is not the driver's, then each method's prediction, all in the
@@ -30,7 +30,7 @@ def contact_sheet(scene: Scene, methods: Sequence[str], path: Path) -> None:
     size = scene.manifest.image.size
     with_truth = any(pair.target not in (None, pair.driver) for pair in pairs)
     driver = "driver = target" if any(pair.target == pair.driver for pair in pairs) else "driver"
-    titles = ("source", driver, *(("target",) if with_truth else ()), *methods)
+    titles = ("source", driver, *(("target",) if with_truth else ()), *(_title(m, stand_ins) for m in methods))
     sheet = np.full((MARGIN + len(pairs) * size, len(titles) * size, 3), 255, np.uint8)
     for row, pair in enumerate(pairs):
         real = [pair.source, pair.driver, *((pair.target,) if with_truth and pair.target else ())]
@@ -43,6 +43,10 @@ def contact_sheet(scene: Scene, methods: Sequence[str], path: Path) -> None:
     for column, title in enumerate(titles):
         draw.text((column * size + 4, 3), title, fill=(0, 0, 0))
     write_png(path, np.asarray(canvas))
+
+
+def _title(method: str, stand_ins: Collection[str]) -> str:
+    return f"{method} (stand-in)" if method in stand_ins else method
 
 
 def _spread(pairs: Sequence[Pair]) -> list[Pair]:

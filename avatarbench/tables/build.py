@@ -25,15 +25,20 @@ CONFIGURATION = ("factory", "repository", "commit", "environment")
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run as read from its folder. ``sources`` is sample id -> source sequence, the identity."""
+    """A finished run as read from its folder. ``sources`` is sample id -> source sequence, the identity.
+
+    ``left_out``: which methods of it have no place in any table and why, a sentence; empty where all have.
+    """
 
     record: RunRecord
     values: dict[tuple[str, str], dict[str, Value]]
     sources: dict[str, str]
+    left_out: str = ""
 
 
 def load_run(folder: Path) -> Run:
-    """Read one run folder. Raises DataError for a folder that is no run, is damaged or was never finished."""
+    """Read one run folder, without what only stands in for a method. Raises DataError for a folder that is no run, is
+    damaged or was never finished."""
     record = RunRecord.load(folder)
     if record.status in ("running", "interrupted") or not record.results:
         again = record.command if record.protocol.id == FRAMES else ["avatarbench", "run", "--resume", str(folder)]
@@ -43,7 +48,23 @@ def load_run(folder: Path) -> Run:
         )
     samples = read_samples(folder)
     sources = dict(zip(samples.column("sample").to_pylist(), samples.column("source").to_pylist(), strict=True))
-    return Run(record, values_of(samples), sources)
+    return _real(Run(record, values_of(samples), sources))
+
+
+def _real(run: Run) -> Run:
+    """The run without its stand-ins. Every table is made from what this leaves."""
+    gone = {m.id: m.name for m in run.record.methods if m.stands_in}
+    if not gone:
+        return run
+    record = run.record.model_copy(
+        update={
+            "methods": [m for m in run.record.methods if m.id not in gone],
+            "results": [r for r in run.record.results if r.method not in gone],
+        }
+    )
+    values = {key: column for key, column in run.values.items() if key[0] not in gone}
+    why = f"left out, since what ran only stands in for a method: {', '.join(gone.values())}"
+    return Run(record, values, run.sources, why)
 
 
 def build(
@@ -70,7 +91,7 @@ def build(
     groups = [_group(members, order, chosen, digits) for members in by_protocol.values()]
     groups = [g for g in groups if g.metrics]
     groups.sort(key=lambda g: g.protocol.task != "self")
-    notes = [f"run {r.record.id}: {note}" for r in runs for note in _notes(r.record)]
+    notes = [f"run {r.record.id}: {note}" for r in runs for note in _notes(r)]
     rows = [_row(m, groups) for m in order if any(m in g.methods for g in groups)]
     return Table(tuple(rows), tuple(groups), digits, tuple(notes), intervals)
 
@@ -83,12 +104,12 @@ def _choose(runs: Sequence[Run], wanted: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(wanted)) or known
 
 
-def _notes(record: RunRecord) -> list[str]:
-    partial = []
+def _notes(run: Run) -> list[str]:
+    record, partial = run.record, []
     if record.status == "partial":
         failed = [f"{m.name} {m.failures}" for m in record.methods if m.failures]
         partial = ["partial" + (f"; frames or avatars that failed: {', '.join(failed)}" if failed else "")]
-    return [*partial, *record.notes]
+    return [*filter(None, [run.left_out]), *partial, *record.notes]
 
 
 def _check_metrics(runs: Sequence[Run], chosen: Sequence[str]) -> None:

@@ -143,7 +143,8 @@ def fill(
     chosen = named(folders, wanted) if folders else newest(runs, wanted)
     for method in added:
         if not any(method == m.id for r in chosen.runs for m in r.record.methods):
-            raise UsageError(f"no run taken has the method '{method}'{suggest(method, _methods(folders))}")
+            gone = "".join(f" (run {r.record.id}: {r.left_out})" for r in chosen.runs if r.left_out)
+            raise UsageError(f"no run taken has the method '{method}'{gone}{suggest(method, _methods(folders))}")
     ours = build(chosen.runs, digits=digits, intervals=intervals) if chosen.runs else None
     columns = []
     for task, found in kept.items():
@@ -157,4 +158,4 @@ def _methods(folders: Sequence[Path]) -> list[str]:
     """What can be added: the methods of the runs that were named, or those that are installed."""
     if not folders:
         return registry.names("methods")
-    return list(dict.fromkeys(m.id for folder in folders for m in RunRecord.load(folder).methods))
+    return list(dict.fromkeys(m.id for f in folders for m in RunRecord.load(f).methods if not m.stands_in))

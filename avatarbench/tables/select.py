@@ -46,7 +46,7 @@ Found = list[tuple[Path, RunRecord]]
 
 def named(folders: Sequence[Path], wanted: Wanted) -> Chosen:
     """The runs in ``folders``. Raises UsageError for one whose task, methods or metrics the table has no place for."""
-    runs, others, standing_in = [], [], []
+    runs, others = [], []
     for folder in folders:
         run = load_run(folder)
         record, task = run.record, run.record.protocol.task
@@ -60,13 +60,13 @@ def named(folders: Sequence[Path], wanted: Wanted) -> Chosen:
             ("metrics", [m.id for m in record.metrics], wanted.metrics[task]),
         ):
             if not set(has) & set(takes):
+                also = f" ({run.left_out})" if run.left_out else ""
                 raise UsageError(
-                    f"run {record.id} has none of the {what} of {wanted.reference}: it has {', '.join(has)}, the table "
-                    f"takes {', '.join(takes)}. Leave the run out, add its methods with --also, or print it with: "
-                    f"avatarbench table {folder}"
+                    f"run {record.id} has none of the {what} of {wanted.reference}: it has "
+                    f"{', '.join(has) or 'none'}{also}, the table takes {', '.join(takes)}. Leave the run out, add its "
+                    f"methods with --also, or print it with: avatarbench table {folder}"
                 )
         others += [m.id for m in record.methods if m.id not in wanted.methods]
-        standing_in += [f"{m.name} of run {record.id}" for m in record.methods if _stands_in(m, wanted)]
         runs.append(_cut(run, [m.id for m in record.methods if _takes(m, wanted)], wanted))
     absent = {
         task: f"no run of {task}-reenactment was named"
@@ -75,8 +75,6 @@ def named(folders: Sequence[Path], wanted: Wanted) -> Chosen:
     }
     others = list(dict.fromkeys(others))
     notes = [f"In these runs and not in the paper's table: {', '.join(others)} (--also adds them)."] if others else []
-    if standing_in:
-        notes.append(f"Left out, since they only stand in for a method: {', '.join(standing_in)}.")
     return Chosen(tuple(runs), absent, tuple(notes))
 
 
@@ -186,11 +184,7 @@ def _best(method: str, found: Found, wanted: Wanted) -> Path | None:
 
 def _takes(method: MethodRecord, wanted: Wanted) -> bool:
     """A row of the table is the method itself, never what stands in for it."""
-    return method.id in wanted.methods and not method.spec.get("stand_in")
-
-
-def _stands_in(method: MethodRecord, wanted: Wanted) -> bool:
-    return method.id in wanted.methods and not _takes(method, wanted)
+    return method.id in wanted.methods and not method.stands_in
 
 
 def _cut(run: Run, methods: Sequence[str], wanted: Wanted) -> Run:
@@ -204,7 +198,7 @@ def _cut(run: Run, methods: Sequence[str], wanted: Wanted) -> Run:
         }
     )
     values = {(m, k): column for (m, k), column in run.values.items() if m in methods and k in metrics}
-    return Run(kept, values, run.sources)
+    return Run(kept, values, run.sources, run.left_out)
 
 
 def _none(folder: Path, task: Task, wanted: Wanted) -> str:

@@ -47,6 +47,7 @@ def speed_table(runs: Sequence[Run]) -> Grid:
         "Build is the mean a portrait; frames a second of rendering alone; memory: the process's highest resident "
         "memory while the method built and rendered, sampled."
     )
+    notes += [f"run {run.record.id}: {run.left_out}." for run in runs if run.left_out]
     columns = tuple(Label(c) for c in COLUMNS)
     return Grid("Speed and memory", "Method", columns, tuple(lines), tuple(notes))
 

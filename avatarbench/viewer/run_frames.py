@@ -72,7 +72,7 @@ class RunFrames:
         sample, found = self.pairs[index].id, []
         for row in self._scored.get(sample, []):
             value = row["reason"] if math.isnan(row["value"]) else f"{row['value']:.4g}"
-            found.append((row["method"], row["metric"], str(value)))
+            found.append((self._title(row["method"]), row["metric"], str(value)))
         return found
 
     @cached_property
@@ -87,9 +87,12 @@ class RunFrames:
     def _prediction(self, method: str, sample: str) -> Cell:
         path = prediction_path(self.folder, method, sample)
         if path.is_file():
-            return self._cell(method, lambda: read_image(path)[0])
+            return self._cell(self._title(method), lambda: read_image(path)[0])
         reasons = [r["reason"] for r in self._scored.get(sample, []) if r["method"] == method and r["reason"]]
-        return self._missing(method, reasons[0] if reasons else "not rendered")
+        return self._missing(self._title(method), reasons[0] if reasons else "not rendered")
+
+    def _title(self, method: str) -> str:
+        return f"{method} (stand-in)" if any(m.id == method and m.stands_in for m in self.record.methods) else method
 
     def _real(self, title: str, ref: FrameRef) -> Cell:
         return self._cell(title, lambda: self._frame(ref))
