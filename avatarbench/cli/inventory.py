@@ -62,8 +62,21 @@ def users(asset: str) -> list[str]:
 def _missing_of_method(spec: MethodSpec) -> list[str]:
     lacks = ["public code"] if spec.status == "unavailable" else []
     if spec.environment != "inprocess":
-        lacks.append(f"environment {spec.environment}")
+        lacks += _missing_of_isolated(spec.environment)
     return [*lacks, *(file.rpartition("/")[2] for file in spec.ships if not _is_there(file))]
+
+
+def _missing_of_isolated(environment: str) -> list[str]:
+    """Its environment, where it is not built yet, and what a run is given: official code and weights are the user's."""
+    from avatarbench.isolation import environments, recipe
+    from avatarbench.isolation.bring import lacking
+
+    try:
+        known = recipe.load(environment)
+        built = environments.find(known) is not None
+    except AvatarbenchError as error:
+        return [str(error)]
+    return [*([] if built else [f"environment {known.name}"]), *lacking(known)]
 
 
 def _is_there(file: str) -> bool:

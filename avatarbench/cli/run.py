@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from avatarbench.cli.own_code import add_paths, make_absolute
 from avatarbench.cli.runs import find_run
 from avatarbench.errors import UsageError
 
@@ -53,6 +54,16 @@ def run(
     manifest: Annotated[
         Path | None, typer.Option(help="Where 'data prepare' wrote the manifest, if not beside the data.")
     ] = None,
+    repo: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Your checkout of an official method's repository; of several methods, one each.",
+            metavar="[METHOD=]PATH",
+        ),
+    ] = None,
+    weights: Annotated[
+        list[str] | None, typer.Option(help="Its weights: their folder, or the only file.", metavar="[METHOD=]PATH")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
     skip_missing: Annotated[
@@ -69,6 +80,8 @@ def run(
     avatarbench run -m face-warp -p openheads-self -p openheads-cross-gt --sources 3 --limit 8
     avatarbench run -m face-warp -p portrait-cross --portraits me/ --clip talk.mp4 --size 512
     avatarbench run -m face-warp -p nersemble-self -p nersemble-cross --data-root NeRSemble
+    avatarbench run -m lam -m face-warp -p nersemble-self --data-root NeRSemble --repo LAM --weights LAM-20K
+    avatarbench run -m lam -m gagavatar -p vfhq-self --data-root VFHQ --repo lam=LAM --repo gagavatar=GAGAvatar
     avatarbench run -m face-warp -p portrait-cross batch=4 frames.start=100
     avatarbench run --resume last
     """
@@ -86,8 +99,9 @@ def run(
         "seed": seed,
         "skip_missing": skip_missing,
     }
+    own = {"repo": repo or [], "weights": weights or []}
     if resume is not None:
-        given = (overrides, protocol, data_root, *flags.values(), *roots.values())
+        given = (overrides, protocol, data_root, *flags.values(), *roots.values(), *own.values())
         if any(value is not None and value != [] for value in given):
             raise UsageError("--resume takes its configuration from the run: give no other option but --out.")
         from avatarbench.run.prepare import reopen
@@ -97,7 +111,7 @@ def run(
         return
     from avatarbench.run.prepare import prepare_all, start
 
-    configs = _configs(flags, roots, protocol, overrides or [], data_root)
+    configs = _configs(flags, roots, protocol, overrides or [], data_root, own)
     prepared = prepare_all(configs)
     command = ["avatarbench", *sys.argv[1:]]
     started = [start(one, out, command) for one in prepared]
@@ -110,6 +124,7 @@ def _configs(
     protocols: list[str] | None,
     overrides: list[str],
     data_root: Path | None,
+    own: dict[str, list[str]],
 ) -> list[RunConfig]:
     """One configuration a protocol. Every unknown name is an error here, before anything is looked at."""
     from avatarbench.run.config import load_config
@@ -123,6 +138,9 @@ def _configs(
     for protocol in chosen or [None]:
         config = load_config({**flags, "protocol": protocol}, overrides)
         try:
+            for flag, paths in own.items():
+                add_paths(config.method, config.methods, flag, paths)
+            make_absolute(config.method, config.methods)
             spec = resolve(config).protocol
         except UsageError as error:
             errors += [line for line in str(error).splitlines() if line not in errors]

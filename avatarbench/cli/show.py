@@ -88,6 +88,7 @@ def _method(spec: MethodSpec) -> Fields:
     yield "licence of code", spec.licence_code
     yield "licence of weights", spec.licence_weights
     yield "environment", spec.environment
+    yield from _brought(spec)
     yield "own frame", _framing(spec)
     yield "needs", ", ".join(spec.needs)
     yield "uses where there is", ", ".join(spec.wants)
@@ -101,6 +102,18 @@ def _method(spec: MethodSpec) -> Fields:
         if not isinstance(protocol, registry.Broken):
             why = obstacle(spec, protocol)
             yield f"on {protocol.id}", f"no: {why}" if why else "yes"
+
+
+def _brought(spec: MethodSpec) -> Fields:
+    """Of official code: how its repository and weights are had, and the options that name them."""
+    if spec.environment == "inprocess":
+        return
+    from avatarbench.isolation import recipe
+    from avatarbench.isolation.bring import how_to_clone, how_to_get_weights
+
+    known = recipe.load(spec.environment)
+    yield "its checkout", how_to_clone(known) if known.repository else ""
+    yield "its weights", how_to_get_weights(known) if known.weights else ""
 
 
 def _protocol(spec: ProtocolSpec) -> Fields:
