@@ -1,0 +1,1 @@
+"""GAGAvatar, run by its authors' code in an environment of its own."""
