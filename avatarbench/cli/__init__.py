@@ -16,8 +16,10 @@ from avatarbench.cli import (
     calibrate,
     check,
     data,
+    env,
     fit,
     generate,
+    method,
     run,
     score,
     show,
@@ -58,6 +60,8 @@ app.command("doctor")(doctor)
 app.add_typer(data.app, name="data", help="Data sets that are generated here.")
 app.add_typer(baseline.app, name="baseline", help="Baselines: what a run scored, kept to hold later runs against.")
 app.add_typer(train.app, name="train", help="Train a method, stage by stage.")
+app.add_typer(method.app, name="method", help="A method of yours: a scaffold, and a check of the contract.")
+app.add_typer(env.app, name="env", help="Environments of methods that cannot share ours.")
 app.add_typer(assets.app, name="assets", help="Weights and files: pinned, verified, pulled without a login.")
 
 

@@ -49,7 +49,7 @@ def build(
         raise UsageError(f"there are {len(pictures)} portraits: name a folder for their avatars with --out.")
     if mask is not None and len(pictures) > 1:
         raise UsageError(f"--mask is of one portrait, and there are {len(pictures)}: build them one by one.")
-    outs, options = _outs(pictures, out or Path()), _options(option or [])
+    outs, options = _outs(pictures, out or Path()), options_of(option or [])
     from avatarbench.animation.building import build as make
     from avatarbench.animation.building import set_up
     from avatarbench.generator import probe
@@ -102,19 +102,19 @@ def _outs(portraits: Sequence[Path], out: Path) -> list[Path]:
     return list(found)
 
 
-def _options(given: Sequence[str]) -> dict[str, Any]:
-    """KEY=VALUE, values as in YAML. Raises UsageError."""
+def options_of(given: Sequence[str], flag: str = "--set") -> dict[str, Any]:
+    """KEY=VALUE, values as in YAML. ``flag``: that they were given with. Raises UsageError."""
     from omegaconf import OmegaConf
 
     found: dict[str, Any] = {}
     for text in given:
         key, equals, _ = text.partition("=")
         if not equals or not key.isidentifier():
-            raise UsageError(f"--set {text}: give an option of the method as KEY=VALUE.")
+            raise UsageError(f"{flag} {text}: give an option of the method as KEY=VALUE.")
         try:
             value = OmegaConf.to_container(OmegaConf.from_dotlist([text]), resolve=True)
         except Exception as error:  # whatever YAML's scanner and OmegaConf raise of a value
-            raise UsageError(f"--set {text}: the value cannot be read ({' '.join(str(error).split())}).") from error
+            raise UsageError(f"{flag} {text}: the value cannot be read ({' '.join(str(error).split())}).") from error
         found |= cast(dict[str, Any], value)
     return found
 
