@@ -1,0 +1,1 @@
+"""AvatarArtist, run by its authors' code in an environment of its own."""

@@ -1,0 +1,1 @@
+"""CVTHead, run by its authors' code in an environment of its own."""
