@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from avatarbench.isolation.build import Step
-from avatarbench.isolation.recipe import BackendName, Recipe
+from avatarbench.isolation.recipe import REPO, Recipe
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Backend(Protocol):
     def steps(self, recipe: Recipe, folder: Path, repository: Path | None) -> list[Step]:
         """The commands that build it."""
 
-    def is_there(self, recipe: Recipe, folder: Path) -> bool:
+    def is_there(self, name: str, folder: Path) -> bool:
         """Whether what was built can still be used."""
 
     def python(self, folder: Path) -> str:
@@ -75,10 +75,10 @@ class Backend(Protocol):
     def guard(self, recipe: Recipe, network: bool) -> Guard:
         """What holds for a command started with the network as said."""
 
-    def size(self, recipe: Recipe, folder: Path) -> int | None:
+    def size(self, name: str, folder: Path) -> int | None:
         """Bytes that it takes outside its folder; None where that cannot be asked."""
 
-    def remove(self, recipe: Recipe, folder: Path) -> None:
+    def remove(self, name: str, folder: Path) -> None:
         """Remove what it holds outside its folder. Raises BuildError where that fails."""
 
 
@@ -90,8 +90,8 @@ _CLASSES = {
 }
 
 
-def backend(name: BackendName) -> Backend:
-    """The backend of that name."""
+def backend(name: str) -> Backend:
+    """The backend of that name, one of recipe.BACKENDS."""
     module, _, attribute = _CLASSES[name].partition(":")
     made: Backend = getattr(import_module(module), attribute)()
     return made
@@ -99,6 +99,4 @@ def backend(name: BackendName) -> Backend:
 
 def expand(command: tuple[str, ...], repository: str) -> tuple[str, ...]:
     """A command of ``Recipe.build`` with the place of the repository filled in."""
-    from avatarbench.isolation.recipe import REPO
-
     return tuple(argument.replace(REPO, repository) for argument in command)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -52,22 +53,26 @@ class Progress(Protocol):
     def line(self, text: str) -> None: ...
 
 
-class Silent:
-    """Tells nothing."""
+class Lines:
+    """One line a step, on stderr."""
 
-    def say(self, text: str) -> None: ...
+    def say(self, text: str) -> None:
+        sys.stderr.write(f"{text}\n")
 
-    def step(self, name: str, number: int, total: int) -> None: ...
+    def step(self, name: str, number: int, total: int) -> None:
+        self.say(f"  step {number} of {total}: {name}")
 
-    def line(self, text: str) -> None: ...
+    def line(self, text: str) -> None:
+        """What the installers print is in the log."""
 
 
 def run_steps(name: str, steps: Sequence[Step], lock: int, progress: Progress) -> None:
-    """Run what is not marked as done, in order, marking each. ``lock``: the descriptor that every command inherits.
+    """Run what is not marked as done, in order, marking each. ``lock``: a descriptor that every command inherits.
 
     Raises BuildError where a command fails or cannot be started.
     """
     folder = store.folder(name)
+    progress.say(f"building the environment {name}; its log: {folder / store.LOG}")
     marks = store.read(folder / store.MARKS)
     done: list[str] = [step for step in marks.get("done", []) if isinstance(step, str)]
     begun = marks.get("begun")

@@ -17,9 +17,9 @@ from typing import IO
 from avatarbench.errors import UsageError
 from avatarbench.isolation import interpreters, store
 from avatarbench.isolation.backend import Backend, Guard, Launch, backend
-from avatarbench.isolation.build import BuildError, Progress, Silent, run_steps
+from avatarbench.isolation.build import BuildError, Lines, Progress, run_steps
 from avatarbench.isolation.given import Given
-from avatarbench.isolation.recipe import Recipe
+from avatarbench.isolation.recipe import BACKENDS, Recipe
 
 EXAMINE_SECONDS = 120
 STDERR = "stderr.log"
@@ -119,15 +119,17 @@ class Environment:
         command = self.backend.command(self.recipe, self.folder, launch)
         opened = (job / STDERR).open("ab") if stderr is None else None
         try:
-            process = Process(
-                command.argv,
-                env=command.variables,
-                cwd=cwd,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=opened or stderr,
-                start_new_session=True,
-            )
+            with store.in_use(self.folder.name) as using:
+                process = Process(
+                    command.argv,
+                    env=command.variables,
+                    cwd=cwd,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=opened or stderr,
+                    start_new_session=True,
+                    pass_fds=(using,),
+                )
         except OSError as error:
             raise BuildError(f"{self.name}: {command.argv[0]} cannot be started: {error.strerror}.") from error
         finally:
@@ -152,7 +154,7 @@ def find(recipe: Recipe) -> Environment | None:
     """The built environment of a recipe, or None. Cheap for venv and conda: a file is read."""
     folder, used = store.folder(recipe.name), backend(recipe.backend)
     ready = store.read(folder / store.READY)
-    if ready.get("name") != recipe.name or not used.is_there(recipe, folder):
+    if ready.get("name") != recipe.name or not used.is_there(recipe.name, folder):
         return None
     return Environment(
         recipe.name,
@@ -172,7 +174,7 @@ def ensure(recipe: Recipe, *, repository: Path | None = None, progress: Progress
 
     Raises BuildError with all that is missing here, or with the last lines of the build's log and its path.
     """
-    progress = progress or Silent()
+    progress = progress or Lines()
     if (found := find(recipe)) is not None:
         return found
     if lacks := why_not(recipe, repository):
@@ -182,11 +184,11 @@ def ensure(recipe: Recipe, *, repository: Path | None = None, progress: Progress
         if (found := find(recipe)) is not None:  # by the process that had the lock
             return found
         folder.mkdir(parents=True, exist_ok=True)
-        if (folder / store.READY).exists():  # it was ready once, and what was built is gone since
+        if not backend(recipe.backend).is_there(name, folder):  # what was built is gone since, whatever the marks say
             for mark in (store.READY, store.MARKS):
                 (folder / mark).unlink(missing_ok=True)
         start = time.monotonic()
-        store.write(folder / "recipe.json", {"name": name, **asdict(recipe)})
+        store.write(folder / store.RECIPE, {"name": name, **asdict(recipe)})
         run_steps(name, backend(recipe.backend).steps(recipe, folder, repository), lock, progress)
         seconds = time.monotonic() - start
         facts = _examine(recipe, folder)
@@ -226,6 +228,27 @@ def given(recipe: Recipe, python: Path) -> Environment:
     facts = _examine(recipe, folder, used)
     packages = tuple(map(str, facts["packages"]))
     return Environment(f"{recipe.method}-given", recipe, folder, str(python), version, packages, "", 0.0, used)
+
+
+def remove(name: str) -> None:
+    """Remove a built or half-built environment, its image included.
+
+    Raises UsageError where there is none of that name, it is being built, or something runs in it; BuildError where
+    docker does not remove its image.
+    """
+    folder = store.folder(name)
+    if name not in store.names():
+        raise UsageError(f"there is no environment '{name}' in {store.root()}: `avatarbench env list` shows them.")
+    try:
+        with store.locked(name):
+            if store.is_in_use(name):
+                raise UsageError(f"something runs in the environment {name}: let it end first, then remove it.")
+            used = str(store.read(folder / store.RECIPE).get("backend", ""))
+            if used in BACKENDS:
+                backend(used).remove(name, folder)
+            store.delete(name)
+    except BlockingIOError:
+        raise UsageError(f"the environment {name} is being built: stop that first, then remove it.") from None
 
 
 def _examine(recipe: Recipe, folder: Path, used: Backend | None = None) -> dict[str, list[str]]:

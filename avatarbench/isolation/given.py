@@ -25,7 +25,7 @@ class Given:
     def steps(self, recipe: Recipe, folder: Path, repository: Path | None) -> list[Step]:
         return []
 
-    def is_there(self, recipe: Recipe, folder: Path) -> bool:
+    def is_there(self, name: str, folder: Path) -> bool:
         return self._interpreter.exists()
 
     def python(self, folder: Path) -> str:
@@ -43,8 +43,8 @@ class Given:
     def guard(self, recipe: Recipe, network: bool) -> Guard:
         return native_guard(recipe, network)
 
-    def size(self, recipe: Recipe, folder: Path) -> int | None:
+    def size(self, name: str, folder: Path) -> int | None:
         return 0
 
-    def remove(self, recipe: Recipe, folder: Path) -> None:
+    def remove(self, name: str, folder: Path) -> None:
         """It is the user's."""

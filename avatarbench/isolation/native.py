@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -55,15 +56,8 @@ def gpu_variables(recipe: Recipe) -> dict[str, str]:
     return {} if recipe.gpu else {"CUDA_VISIBLE_DEVICES": ""}
 
 
-def fill(variables: Mapping[str, str], prefix: str) -> dict[str, str]:
-    """The recipe's variables with ``{prefix}``, the environment's own folder, filled in."""
-    return {name: value.replace("{prefix}", prefix) for name, value in variables.items()}
-
-
 def search_path(prefix: Path) -> str:
     """PATH with the environment's programs first, and without those of our own."""
-    import sys
-
     own = Path(sys.executable).parent
     rest = [part for part in os.get_exec_path() if Path(part) != own or own in (Path("/usr/bin"), Path("/bin"))]
     return os.pathsep.join([str(prefix / "bin"), *rest])
@@ -84,7 +78,7 @@ def native_command(recipe: Recipe, folder: Path, prefix: Path, launch: Launch, m
     """``launch`` on this system, guarded as far as it allows."""
     scratch = folder / "cache"
     scratch.mkdir(parents=True, exist_ok=True)
-    variables = fill(recipe.variables, str(prefix)) | dict(more) | dict(launch.variables or {})
+    variables = dict(more) | dict(recipe.variables) | dict(launch.variables or {})
     argv = sandbox.enter_command(
         resolve(launch.argv, prefix),
         cwd=launch.cwd,
@@ -100,16 +94,12 @@ def native_command(recipe: Recipe, folder: Path, prefix: Path, launch: Launch, m
 def native_guard(recipe: Recipe, network: bool) -> Guard:
     """What :func:`native_command` enforces here."""
     able = sandbox.powers()
-    memory = "no limit asked for"
-    if recipe.memory_gib:
-        how = "by a control group" if sandbox.scope_command() else "a process, of data that it reserves"
-        memory = f"{recipe.memory_gib:g} GiB, {how}"
     return Guard(
         network="open: the recipe asks for it" if network else _cut(able.network),
         files="all read-only but the job folder, the environment's cache and the system's scratch folders"
         if not able.mounts
         else f"not protected: {able.mounts}",
-        memory=memory,
+        memory=sandbox.memory_guard(recipe.memory_gib),
         threads=f"{recipe.threads}, told to its libraries" if recipe.threads else "no limit asked for",
     )
 

@@ -24,6 +24,7 @@ LAYOUT = 1
 _METHOD = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _PYTHON = re.compile(r"3\.\d{1,2}(\.\d{1,3})?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_DEBIAN = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 _IMAGE = re.compile(r"[A-Za-z0-9][\w./:@+-]*")
 
 
@@ -47,7 +48,8 @@ class Recipe:
     """All that decides a method's environment, and what its process may use.
 
     ``packages`` are pip requirement lines, each pinned (``name==1.2`` or ``name @ address@commit``). ``image`` is what
-    docker and apptainer start from, holding the Python asked for; empty for the plain Python image. ``build`` are
+    docker and apptainer start from, a Debian or Ubuntu with whatever else is needed, such as CUDA's compiler; empty for
+    the plain image of that Python. ``system_packages`` are its packages, installed in images alone. ``build`` are
     commands, as argument tuples, run in order after the packages, in the environment, with the network and with
     ``{repo}`` replaced by the method's checkout: CUDA extensions. ``variables`` are set in the build and in the run.
     ``memory_gib`` (GiB) and ``threads`` limit the running process, ``network`` lets it out, and ``gpu`` shows it the
@@ -61,6 +63,7 @@ class Recipe:
     packages: tuple[str, ...] = ()
     backend: BackendName = "venv"
     conda_packages: tuple[str, ...] = ()
+    system_packages: tuple[str, ...] = ()
     image: str = ""
     build: tuple[tuple[str, ...], ...] = ()
     repository: str = ""
@@ -82,6 +85,7 @@ class Recipe:
             (self.threads is not None and self.threads < 1, f"threads is {self.threads}"),
             *((not _pinned(line), f"package {line!r} is not pinned on one line") for line in self.packages),
             *((_unsafe(line), f"conda package {line!r} is not one plain line") for line in self.conda_packages),
+            *((not _DEBIAN.fullmatch(one), f"system package {one!r} is no name") for one in self.system_packages),
             *((not command, "a command of build is empty") for command in self.build),
             *((not _VARIABLE.fullmatch(name), f"variable {name!r} is no name") for name in self.variables),
             *(
@@ -125,7 +129,7 @@ class Recipe:
         if self.backend == "conda":
             fields["conda_packages"] = self.conda_packages
         if self.backend in ("docker", "apptainer"):
-            fields["image"] = self.image
+            fields |= {"image": self.image, "system_packages": self.system_packages}
         if self.build:
             fields |= {"repository": self.repository, "commit": self.commit}
         return fields

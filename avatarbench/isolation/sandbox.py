@@ -72,19 +72,40 @@ def enter_command(
 ) -> list[str]:
     """``argv`` kept as far from network and files as :func:`powers` allow, with its memory limited."""
     able = powers()
-    scope = list(scope_command()) if memory_bytes else []
     spec = {
         "network": network or bool(able.network),
         "mounts": not able.mounts,
         "user": able.user,
         "writable": [*SCRATCH, *map(str, writable)],
         "read_only": [str(path) for path in read_only],
-        "data": memory_bytes if not scope else None,
         "cwd": str(cwd),
     }
-    if scope:
-        scope += ["-p", f"MemoryMax={memory_bytes}", "-p", "MemorySwapMax=0", "--"]
-    return [*scope, *_enter(spec), *argv]
+    command = [*_enter(spec), *argv]
+    return limit_command(command, memory_bytes, cwd) if memory_bytes else command
+
+
+def limit_command(argv: Sequence[str], memory_bytes: int, cwd: Path) -> list[str]:
+    """``argv`` with its memory limited: together with all that it starts by a control group, else each by itself.
+
+    Not the address space, of which CUDA reserves more than any machine has, but what is reserved to be written.
+    """
+    if scope := scope_command():
+        return [*scope, "-p", f"MemoryMax={memory_bytes}", "-p", "MemorySwapMax=0", "--", *argv]
+    return [*_enter({"data": memory_bytes, "cwd": str(cwd)}), *argv]
+
+
+def memory_guard(gib: float | None) -> str:
+    """What :func:`limit_command` enforces here, in words."""
+    if gib is None:
+        return "no limit asked for"
+    return f"{gib:g} GiB, {memory_holds()}"
+
+
+def memory_holds() -> str:
+    """What a limit of memory is of here."""
+    if scope_command():
+        return "for all processes together, by a control group"
+    return "for each process by itself, of what it reserves to be written"
 
 
 def mortal_command(argv: Sequence[str], cwd: Path) -> list[str]:

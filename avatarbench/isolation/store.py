@@ -16,7 +16,7 @@ from avatarbench import files
 from avatarbench.assets.store import cache_root
 from avatarbench.errors import UsageError
 
-READY, MARKS, LOG = "ready.json", "steps.json", "build.log"
+READY, RECIPE, MARKS, LOG = "ready.json", "recipe.json", "steps.json", "build.log"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*-[0-9a-f]{12}")
 
 
@@ -89,6 +89,29 @@ def locked(name: str, waiting: Callable[[str], None] | None = None) -> Iterator[
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
+
+
+@contextmanager
+def in_use(name: str) -> Iterator[int]:
+    """A descriptor whose holders, this process and every child that inherits it, keep the environment in use."""
+    path = root() / ".locks" / f"{name}.use"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield descriptor
+    finally:
+        os.close(descriptor)  # not unlocked: that would be for all who hold it
+
+
+def is_in_use(name: str) -> bool:
+    """Whether anything that was started in the environment still runs."""
+    with in_use(name) as descriptor:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def is_locked(name: str) -> bool:

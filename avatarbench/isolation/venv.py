@@ -8,7 +8,7 @@ from pathlib import Path
 from avatarbench.isolation import interpreters
 from avatarbench.isolation.backend import Command, Guard, Launch, expand
 from avatarbench.isolation.build import BuildError, Step
-from avatarbench.isolation.native import fill, native_command, native_guard, resolve, search_path
+from avatarbench.isolation.native import native_command, native_guard, resolve, search_path
 from avatarbench.isolation.recipe import Recipe
 
 
@@ -38,7 +38,7 @@ class Venv:
         if found is None:
             raise BuildError("; ".join(self.why_not(recipe)))
         inside, base = str(prefix / "bin" / "python"), str(found)
-        variables = fill(recipe.variables, str(prefix)) | {"PATH": search_path(prefix), "VIRTUAL_ENV": str(prefix)}
+        variables = dict(recipe.variables) | {"PATH": search_path(prefix), "VIRTUAL_ENV": str(prefix)}
         if uv:
             seed = ("--seed",) if recipe.build else ()  # the commands of a build may call pip
             make = (str(uv), "venv", "--no-project", *seed, "--python", base, str(prefix))
@@ -57,7 +57,7 @@ class Venv:
             steps.append(Step(f"build {number}", argv, repository or folder, variables=variables))
         return steps
 
-    def is_there(self, recipe: Recipe, folder: Path) -> bool:
+    def is_there(self, name: str, folder: Path) -> bool:
         return (folder / "venv" / "bin" / "python").exists()  # False for a link to a Python that was removed
 
     def python(self, folder: Path) -> str:
@@ -70,8 +70,8 @@ class Venv:
     def guard(self, recipe: Recipe, network: bool) -> Guard:
         return native_guard(recipe, network)
 
-    def size(self, recipe: Recipe, folder: Path) -> int | None:
+    def size(self, name: str, folder: Path) -> int | None:
         return 0
 
-    def remove(self, recipe: Recipe, folder: Path) -> None:
+    def remove(self, name: str, folder: Path) -> None:
         """All of it is in its folder."""
