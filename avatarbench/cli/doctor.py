@@ -239,6 +239,20 @@ def check_asset(id: str) -> Check:
     )
 
 
+def check_environments() -> Iterator[Check]:
+    """Of each backend that methods with an environment of their own can have: whether it works, and why not."""
+    from avatarbench.isolation import listing, sandbox  # asks docker's daemon, which listing commands do not
+
+    for report in listing.backends():
+        name, found = f"environments in {report.name}", report.version or "not here"
+        yield Check(name, not report.lacks, found, "; ".join(report.lacks), needed=False)
+    able = sandbox.powers()
+    why = "; ".join(f"{what}: {lack}" for what, lack in (("network", able.network), ("files", able.mounts)) if lack)
+    found = why or "their network can be cut off, and files made read-only"
+    fix = "use docker or apptainer, or allow user namespaces (sysctl kernel.unprivileged_userns_clone or AppArmor's)"
+    yield Check("environments shut in", not why, found, fix, needed=False)
+
+
 def examine() -> Iterator[Check]:
     """Every check, in the order of the table."""
     root = assets.cache_root()
@@ -246,6 +260,7 @@ def examine() -> Iterator[Check]:
     yield from run_probes(PROBES)
     yield from (check_cache(root), check_room("the cache", root), check_room("runs", Path("runs").absolute()))
     yield check_feature_cache()
+    yield from check_environments()
     yield from map(check_asset, assets.ids())
 
 
