@@ -15,7 +15,7 @@ from avatarbench.capability import obstacle
 from avatarbench.cli.inventory import missing
 from avatarbench.cli.list import kind_of
 from avatarbench.cli.output import stdout_console
-from avatarbench.errors import AssetError, DataError, UnknownNameError, UsageError
+from avatarbench.errors import AssetError, AvatarbenchError, DataError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from avatarbench.dataset import DatasetSpec
@@ -111,7 +111,11 @@ def _brought(spec: MethodSpec) -> Fields:
     from avatarbench.isolation import recipe
     from avatarbench.isolation.bring import how_to_clone, how_to_get_weights
 
-    known = recipe.load(spec.environment)
+    try:
+        known = recipe.load(spec.environment)
+    except AvatarbenchError as error:
+        yield "its recipe", str(error)
+        return
     yield "its checkout", how_to_clone(known) if known.repository else ""
     yield "its weights", how_to_get_weights(known) if known.weights else ""
 

@@ -37,6 +37,7 @@ class OfficialMethod(IsolatedMethod):
 
     recipe: ClassVar[Recipe]
     shim: ClassVar[Path]
+    files: ClassVar[tuple[Path, ...]] = TOOLS
     expected: ClassVar[tuple[str, ...]] = ()
     """Paths in the repository that tell it from any other."""
     own_options: ClassVar[Mapping[str, Any]] = {}

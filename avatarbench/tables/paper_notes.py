@@ -84,7 +84,10 @@ def _absent(table: PaperTable) -> Iterator[str]:
     ran = {r.id for r in table.ours.rows} if table.ours else set()
     missing = [m for m in table.layout.methods if m not in ran]
     here = set(registry.names("methods"))
-    if run := [m for m in missing if m in here]:
+    closed = [m for m in missing if m in here and registry.method(m).status == "unavailable"]
+    if closed:
+        yield f"n/a (not run): {', '.join(closed)}: no public code."
+    if run := [m for m in missing if m in here and m not in closed]:
         yield f"n/a (not run): {', '.join(run)}, in none of the runs taken."
     if unknown := [m for m in missing if m not in here]:
         yield f"n/a (not run): {', '.join(unknown)}: no such method is installed here."

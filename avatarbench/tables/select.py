@@ -204,7 +204,7 @@ def _cut(run: Run, methods: Sequence[str], wanted: Wanted) -> Run:
 def _none(folder: Path, task: Task, wanted: Wanted) -> str:
     homes = wanted.homes(task)
     here = set(registry.names("methods"))
-    ours = [m for m in wanted.methods if m in here]
+    ours = [m for m in wanted.methods if m in here and registry.method(m).status != "unavailable"]
     why = f"no finished run of {' or '.join(homes)} under {folder} has a method and a metric of this table"
     if not ours:
         return f"{why}, and none of its methods is installed here"

@@ -182,7 +182,7 @@ def test_what_only_stands_in_for_a_method_has_no_row(tmp_path: Path) -> None:
     table = table_of(run)
     assert table.ours is not None
     assert [r.id for r in table.ours.rows] == ["splitavatar"]
-    assert "Left out, since they only stand in for a method: gagavatar of run r." in said(table)
+    assert "run r: left out, since what ran only stands in for a method: gagavatar" in said(table)
     write(tmp_path / "alone", methods=[stand_in])
     assert [r.record.id for r in table_of(runs=tmp_path).chosen.runs] == ["r"]
 

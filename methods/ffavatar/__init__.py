@@ -1,0 +1,1 @@
+"""FFAvatar: no public code."""

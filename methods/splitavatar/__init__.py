@@ -1,0 +1,1 @@
+"""SplitAvatar: no public code."""

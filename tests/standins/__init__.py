@@ -1,0 +1,1 @@
+"""Repositories that stand in for official ones: see README.md."""
