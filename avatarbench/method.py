@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, get_args
 from avatarbench.errors import AvatarbenchError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import numpy as np
@@ -192,6 +193,20 @@ class Motion:
     target: NDArray[np.uint8] | None = None
 
 
+@dataclass(frozen=True)
+class Site:
+    """Where a run has a method work, for one that keeps files or processes, and whom it tells.
+
+    ``folder``: not there yet; the method's to make, and to leave empty or remove. ``note``: for a reader of the run;
+    ``restarted``: why a process of its own was started again; ``say``: for whoever waits.
+    """
+
+    folder: Path
+    note: Callable[[str], None]
+    restarted: Callable[[str], None]
+    say: Callable[[str], None]
+
+
 class Avatar(Protocol):
     """What :meth:`Method.build` returns.
 
@@ -199,6 +214,15 @@ class Avatar(Protocol):
     ``save(path: Path) -> None``, which writes the avatar as one file at ``path``, whatever that ends in: a run keeps it
     as ``avatars/METHOD/SOURCE.avatar``, and ``avatarbench view`` drives it where it is a
     :class:`avatarbench.gaussians.head.GaussianHead`'s. An exception there costs no frame and is noted.
+
+    It may have ``announce(motions: Sequence[Motion]) -> None``, for code that only renders whole sequences: called once
+    before its frames with all that the run has for it, those of an earlier session too, so that what a frame becomes
+    does not depend on where a run was interrupted. Several drivers' sequences may follow each other; ``index`` counts
+    within each. Its seconds are shared over the frames; an exception costs them all.
+
+    ``seed(value: int) -> None``, where it is there, is told before each call what the draws of that call start from,
+    for one whose draws are not those of this process, which is seeded in any case. ``lost_seconds`` is what of its
+    last call no undisturbed run would have taken (a process that was started again).
     """
 
     def render(self, motion: Motion) -> NDArray[np.generic]:
@@ -218,6 +242,14 @@ class Method(Protocol):
     why it could not be set up, a line each; nothing where it can.
     One that needs ``views`` may also have a static ``lacking(people: Sequence[Views]) -> Sequence[str]``, asked before
     any work: why :meth:`build` could not work from their views, a line each; nothing where it can.
+
+    One with an environment of its own may have a class method ``prepare(**options) -> Sequence[str]``, called before
+    any work once nothing else is missing: makes ready what takes long, and says what failed, a line each.
+
+    It may have ``open(site: Site) -> None``, called before the first build (an exception costs all of its frames), and
+    ``close() -> None``, called after the last, interrupted or not; ``describe() -> Mapping`` of plain values, what the
+    record says of where it runs; ``peak_memory_mib``, where its work is done in other processes than this one; and
+    ``seed`` and ``lost_seconds`` as an avatar, of :meth:`build`.
     """
 
     def build(self, portrait: Portrait) -> Avatar:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatarbench.datasets.images import read_image
-from avatarbench.errors import AvatarbenchError, DataError
+from avatarbench.errors import AvatarbenchError, DataError, UsageError
 from avatarbench.isolation.process import Job, ShimFailed, Startable, Worker
-from avatarbench.isolation.supervisor import Lost, Supervisor, Told
-from avatarbench.method import Motion, Portrait
+from avatarbench.isolation.supervisor import Lost, Supervisor
+from avatarbench.method import Motion, Portrait, Site
 
 if TYPE_CHECKING:
     from avatarbench.isolation.recipe import Recipe
@@ -64,7 +64,10 @@ class IsolatedMethod:
         """What stops its environment from being built or used here, a line each."""
         from avatarbench.isolation import environments
 
-        return environments.why_not(cls.recipe.using(options.get("backend")), _path(options.get("repo")))
+        try:
+            return environments.why_not(cls.recipe.using(options.get("backend")), _path(options.get("repo")))
+        except UsageError as error:
+            return [str(error)]
 
     @classmethod
     def prepare(cls, **options: Any) -> Sequence[str]:
@@ -91,8 +94,13 @@ class IsolatedMethod:
         return self._environment
 
     def describe(self) -> dict[str, Any]:
-        """For the run's record: the environment, what keeps the process in, and how often it was started again."""
-        return {**self.environment().describe(), "restarts": self._supervisor.restarts}
+        """For the run's record: the environment, and what keeps the process in. Raises AvatarbenchError."""
+        return dict(self.environment().describe())
+
+    @property
+    def restarts(self) -> int:
+        """How often the worker was started again."""
+        return self._supervisor.restarts
 
     @property
     def peak_memory_mib(self) -> float:
@@ -104,13 +112,9 @@ class IsolatedMethod:
         """What starts, and attempts that failed, took of the last call."""
         return self._supervisor.lost_seconds
 
-    def open(self, folder: Path, note: Callable[[str], None], restart: Callable[[str], None]) -> None:
-        """Work in ``folder``, report to ``note`` and ``restart``, and see that there is an environment.
-
-        Raises AvatarbenchError where it cannot be built.
-        """
-        self._supervisor.root = folder
-        self._supervisor.told = Told(note, restart)
+    def open(self, site: Site) -> None:
+        """Work in ``site``, and see that there is an environment. Raises AvatarbenchError where it cannot be built."""
+        self._supervisor.site = site
         self.environment()
 
     def close(self) -> None:
@@ -135,6 +139,7 @@ class Built:
     def __init__(self, method: IsolatedMethod, portrait: Portrait, seed: int) -> None:
         self.info: dict[str, float] = {}
         self.motions: list[Motion] = []
+        self.announce_seed = seed
         self.frame_timeout, self._announce_timeout = method.frame_timeout, method.announce_timeout
         self._build_timeout, self._portrait, self._seed = method.build_timeout, portrait, seed
 
@@ -150,7 +155,7 @@ class Built:
         timeout = self._announce_timeout * len(motions)
         for motion in motions:
             worker.post("motion", timeout, motion=plain(motion))
-        worker.ask("announce", timeout, seed=self._seed)
+        worker.ask("announce", timeout, seed=self.announce_seed)
 
 
 class IsolatedAvatar:
@@ -203,6 +208,7 @@ class AnnouncedAvatar(IsolatedAvatar):
     def announce(self, motions: Sequence[Motion]) -> None:
         """Have the shim prepare for ``motions``. Raises as :meth:`render` does."""
         self._built.motions = []  # a worker that is started meanwhile is not told of an earlier list
+        self._built.announce_seed = self._seed
         self._ask(lambda worker: self._built.announce(worker, motions))
         self._built.motions = list(motions)
 

@@ -8,13 +8,13 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from avatarbench.errors import AvatarbenchError, Unscorable
 from avatarbench.isolation.client import WorkerError
 from avatarbench.isolation.process import Job, Killed, ShimFailed, Startable, Worker
+from avatarbench.method import Site
 
 T = TypeVar("T")
 ATTEMPTS = 2
@@ -35,24 +35,12 @@ class Placeable(Protocol):
     def place(self, worker: Worker) -> None: ...
 
 
-@dataclass
-class Told:
-    """Where a supervisor reports. ``note``: for a reader of the run; ``restart``: why a worker was started again;
-    ``hear``: what the shim says."""
-
-    note: Callable[[str], None] = lambda text: None
-    restart: Callable[[str], None] = lambda reason: None
-    hear: Callable[[str], None] = lambda text: None
-
-
 class Supervisor:
-    """At most one worker. ``environment`` is asked for at the first start; ``root``: where job folders are made, a
-    temporary folder of the system's where None."""
+    """At most one worker, with a job folder in ``site``'s, or in the system's temporary folder where there is none.
+    ``environment`` is asked for at the first start."""
 
-    def __init__(
-        self, environment: Callable[[], Startable], job: Job, start_timeout: float, root: Path | None = None
-    ) -> None:
-        self.root, self.told = root, Told()
+    def __init__(self, environment: Callable[[], Startable], job: Job, start_timeout: float) -> None:
+        self.site: Site | None = None
         self.restarts = 0
         self.peak_memory_mib = 0.0
         self.greeting: dict[str, object] = {}
@@ -148,11 +136,12 @@ class Supervisor:
             raise
         if self._why:
             self.restarts += 1
-            self.told.restart(self._why)
+            if self.site is not None:
+                self.site.restarted(self._why)
             self._why = ""
         folder = self._new_folder()
         try:
-            worker = Worker(environment, self._job, folder, self._start_timeout, self.told.hear)
+            worker = Worker(environment, self._job, folder, self._start_timeout, self._hear)
         except BaseException as error:
             self._leave(folder, keep=isinstance(error, WorkerError) and not isinstance(error, Killed))
             self._why = str(error)
@@ -183,21 +172,26 @@ class Supervisor:
             worker.kill(gently=True)
             self.peak_memory_mib = max(self.peak_memory_mib, worker.peak_memory_mib)
             self._leave(worker.folder, self._failed and not worker.busy)
-        if self.root is not None:
-            with contextlib.suppress(OSError):  # not there, or something is kept in it
-                self.root.rmdir()
+        if self.site is not None:
+            for folder in (self.site.folder, self.site.folder.parent):
+                with contextlib.suppress(OSError):  # not there, or something is kept in it
+                    folder.rmdir()
+
+    def _hear(self, text: str) -> None:
+        if self.site is not None:
+            self.site.say(text)
 
     def _new_folder(self) -> Path:
-        if self.root is None:
-            return Path(tempfile.mkdtemp(prefix="avatarbench-job-"))
-        self.root.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix="job-", dir=self.root))
+        if self.site is not None:
+            self.site.folder.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="avatarbench-job-", dir=self.site.folder if self.site else None))
 
     def _leave(self, folder: Path, keep: bool) -> None:
         """Remove a job folder, or keep it and say so."""
         if keep and len(self._kept) < KEPT:
             self._kept.append(folder)
-            self.told.note(f"a job folder is kept after a failure, with its log: {folder}")
+            if self.site is not None:
+                self.site.note(f"a job folder is kept after a failure, with its log: {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
 

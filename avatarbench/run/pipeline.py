@@ -179,6 +179,7 @@ def _fill_method(method: MethodRecord, state: Rendered) -> None:
     method.fps = len(state.seconds) / seconds if seconds > 0 else None
     method.peak_memory_mib = state.peak_memory_mib or None
     method.gaussians = sum(gaussians) / len(gaussians) if gaussians else None
+    method.isolation, method.restarts = state.isolation, state.restarts
 
 
 def device_name(wanted: str) -> str:

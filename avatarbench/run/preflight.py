@@ -111,6 +111,8 @@ def check(found: Preflight, config: RunConfig) -> None:
             if asset in missing:
                 found.optional.append(f"metric '{metric.id}' lacks {missing[asset]}")
                 found.without_metrics.setdefault(metric.id, "weights")
+    if not found.fatal and (config.skip_missing or not found.optional):
+        _make_ready(found, config)
 
 
 def check_set_sizes(found: Preflight, manifest: Manifest, references: int) -> None:
@@ -234,6 +236,22 @@ def _obstacles(method: MethodSpec, options: dict[str, object]) -> list[str]:
     except AvatarbenchError:
         return []
     return list(ask(**options)) if ask else []
+
+
+def _make_ready(found: Preflight, config: RunConfig) -> None:
+    """Environments are built before any work, once nothing else is in the way: the longest may take an hour."""
+    for method in found.runnable_methods:
+        if method.environment == "inprocess":
+            continue
+        try:
+            ready = getattr(registry.load(method.factory), "prepare", None)
+        except AvatarbenchError as error:
+            problems = [str(error)]
+        else:
+            problems = list(ready(**config.method.get(method.id, {}))) if ready else []
+        if problems:
+            found.optional.append(f"method '{method.id}' has no environment: {'; '.join(problems)}")
+            found.without_methods[method.id] = "environment"
 
 
 def _sees_cuda() -> bool:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -20,13 +20,14 @@ from avatarbench import registry
 from avatarbench.datasets.images import read_image, write_png
 from avatarbench.errors import DataError, Unscorable, reason_of
 from avatarbench.files import writing
-from avatarbench.method import Avatar, FaceTrack, Method, MethodSpec, Motion, Portrait
+from avatarbench.method import Avatar, FaceTrack, Method, MethodSpec, Motion, Portrait, Site
 from avatarbench.metrics.features import image_digest
 from avatarbench.protocol import FrameRef, Pair
 from avatarbench.run.framing import covered, to_contract
 from avatarbench.run.inputs import Inputs
 from avatarbench.run.journal import Journal
 from avatarbench.run.memory import PeakMemory
+from avatarbench.run.progress import console
 
 METHOD_ERRORS = (Exception, SystemExit)
 """A method is anybody's code: whatever it raises is recorded, and the other methods run. Command-line parsers in
@@ -34,6 +35,12 @@ research code raise SystemExit."""
 
 AVATARS = "avatars"
 """The folder, in a run's, of the avatars that can be saved."""
+
+JOBS = "jobs"
+"""The folder, in a run's, where methods with processes of their own work. It stays where something failed."""
+
+SAY_SECONDS = 10.0
+"""What a method says of its progress is shown so often at most."""
 
 
 @dataclass
@@ -45,6 +52,8 @@ class Rendered:
     seconds: dict[str, float] = field(default_factory=dict)  # sample -> render() time
     builds: dict[str, dict[str, Any]] = field(default_factory=dict)  # source frame -> seconds, info
     peak_memory_mib: float = 0.0
+    isolation: dict[str, Any] = field(default_factory=dict)  # what the method says of where it runs
+    restarts: int = 0
 
     @property
     def done(self) -> set[str]:
@@ -72,6 +81,10 @@ def replay(journal: Journal, folder: Path) -> defaultdict[str, Rendered]:
                 state.failures[sample] = event["error"]
             elif _intact(prediction_path(folder, event["method"], sample), event["digest"]):
                 state.digests[sample], state.seconds[sample] = event["digest"], event["seconds"]
+        elif event["kind"] == "isolation":
+            state.isolation = event["isolation"]
+        elif event["kind"] == "restart":
+            state.restarts += 1
         if "memory_mib" in event:
             state.peak_memory_mib = max(state.peak_memory_mib, event["memory_mib"])
     return found
@@ -98,6 +111,7 @@ class Renderer:
         self._spec, self._options, self._inputs = spec, options, inputs
         self._state, self._journal, self._folder = state, journal, folder
         self._own = inputs if spec.framing is None else inputs.framed(spec.framing)
+        self._said = -SAY_SECONDS
         self._note_background()
 
     def render(self, pairs: Sequence[Pair], seed: int, advance: Callable[[], None]) -> None:
@@ -105,42 +119,115 @@ class Renderer:
         remaining = [p for p in pairs if p.id not in self._state.done]
         if not remaining:
             return
-        with PeakMemory() as peak:
+        with ExitStack() as stack:
+            peak = stack.enter_context(PeakMemory())
             try:
                 method: Method = registry.load(self._spec.factory)(**self._options)
+                stack.callback(getattr(method, "close", lambda: None))
+                self._open(method)
             except METHOD_ERRORS as error:
                 self._fail(remaining, f"the method could not be set up: {reason_of(error)}", advance)
                 return
+            everything = dict(_by_source(pairs))
             for source, group in _by_source(remaining):
-                try:
-                    portrait = self._portrait(source)
-                except (Unscorable, DataError) as error:
-                    self._fail(group, f"no avatar: {error}", advance)
-                    continue
-                try:
-                    avatar, build = self._build(method, portrait, seed)
-                except METHOD_ERRORS as error:
-                    self._fail(group, f"no avatar: {reason_of(error)}", advance)
-                    continue
-                self._journal.write("avatar", method=self._spec.id, source=portrait.id, memory_mib=peak.mib, **build)
-                self._state.builds[portrait.id] = build
-                self._keep(avatar, source)
-                shape = (*portrait.image.shape[:2], 4 if self._spec.framing and self._spec.framing.alpha else 3)
-                for pair in group:
-                    self._frame(avatar, pair, shape, seed, peak)
-                    advance()
+                self._source(method, source, group, everything[source], seed, advance, lambda: memory(method, peak))
 
-    def _frame(self, avatar: Avatar, pair: Pair, shape: tuple[int, ...], seed: int, peak: PeakMemory) -> None:
+    def _source(
+        self,
+        method: Method,
+        source: FrameRef,
+        group: Sequence[Pair],
+        everything: Sequence[Pair],
+        seed: int,
+        advance: Callable[[], None],
+        mib: Callable[[], float],
+    ) -> None:
+        """One avatar, and of ``everything`` that it is driven by the frames of ``group``."""
         try:
-            motion = self._motion(pair)
+            portrait = self._portrait(source)
+        except (Unscorable, DataError) as error:
+            self._fail(group, f"no avatar: {error}", advance)
+            return
+        try:
+            avatar, build = self._build(method, portrait, seed)
+        except METHOD_ERRORS as error:
+            self._fail(group, f"no avatar: {reason_of(error)}", advance)
+            return
+        self._journal.write("avatar", method=self._spec.id, source=portrait.id, memory_mib=mib(), **build)
+        self._state.builds[portrait.id] = build
+        self._keep(avatar, source)
+        try:
+            motions, share = self._announce(avatar, everything, portrait.id, seed)
+        except METHOD_ERRORS as error:
+            self._fail(group, f"its frames could not be prepared: {reason_of(error)}", advance)
+            return
+        shape = (*portrait.image.shape[:2], 4 if self._spec.framing and self._spec.framing.alpha else 3)
+        for pair in group:
+            self._frame(avatar, pair, motions.pop(pair.id, None), shape, seed, mib, share)
+            advance()
+
+    def _open(self, method: Method) -> None:
+        """Give a method that asks for it a place to work, and record where it does."""
+        if hasattr(method, "open"):
+            folder = self._folder / JOBS / self._spec.id.replace("/", "__")
+            method.open(Site(folder, self._note, self._restarted, self._say))
+        if not hasattr(method, "describe"):
+            return
+        now, then = dict(method.describe()), self._state.isolation
+        if now != then:
+            self._journal.write("isolation", method=self._spec.id, isolation=now)
+            self._state.isolation = now
+        if then and now != then:
+            changed = ", ".join(sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key)))
+            self._note(f"resumed in another environment than it began in: {changed}")
+
+    def _note(self, text: str) -> None:
+        self._inputs.note(f"{self._spec.id}: {text}")
+
+    def _restarted(self, reason: str) -> None:
+        self._journal.write("restart", method=self._spec.id, reason=reason)
+        self._state.restarts += 1
+
+    def _say(self, text: str) -> None:
+        if (now := time.monotonic()) - self._said >= SAY_SECONDS:
+            self._said = now
+            console.print(f"{self._spec.id}: {text}", markup=False, highlight=False)
+
+    def _announce(
+        self, avatar: Avatar, pairs: Sequence[Pair], source: str, seed: int
+    ) -> tuple[dict[str, Motion], float]:
+        """Tell an avatar that asks for it of its frames: their motions by pair, and the seconds that were each's."""
+        if not hasattr(avatar, "announce"):
+            return {}, 0.0
+        motions: dict[str, Motion] = {}
+        for pair in pairs:
+            with suppress(Unscorable, DataError):  # it costs its own frame, when that is rendered
+                motions[pair.id] = self._motion(pair)
+        if not motions:
+            return {}, 0.0
+        start = self._begin(avatar, seed, source, "announce")
+        avatar.announce(list(motions.values()))
+        return motions, taken(avatar, start) / len(motions)
+
+    def _frame(
+        self,
+        avatar: Avatar,
+        pair: Pair,
+        motion: Motion | None,
+        shape: tuple[int, ...],
+        seed: int,
+        mib: Callable[[], float],
+        share: float,
+    ) -> None:
+        try:
+            motion = motion or self._motion(pair)
         except (Unscorable, DataError) as error:
             self._fail([pair], str(error))
             return
-        seed_everything(seed, self._spec.id, pair.id)
-        start = time.perf_counter()
+        start = self._begin(avatar, seed, pair.id)
         try:
             rendered = avatar.render(motion)
-            seconds = time.perf_counter() - start
+            seconds = taken(avatar, start) + share
             image = self._framed(check_image(rendered, shape), pair.driver)
         except METHOD_ERRORS as error:
             self._fail([pair], reason_of(error))
@@ -150,10 +237,17 @@ class Renderer:
         write_png(path, image)
         digest = image_digest(image)
         self._journal.write(
-            "frame", method=self._spec.id, sample=pair.id, digest=digest, seconds=seconds, memory_mib=peak.mib
+            "frame", method=self._spec.id, sample=pair.id, digest=digest, seconds=seconds, memory_mib=mib()
         )
         self._state.digests[pair.id], self._state.seconds[pair.id] = digest, seconds
-        self._state.peak_memory_mib = max(self._state.peak_memory_mib, peak.mib)
+        self._state.peak_memory_mib = max(self._state.peak_memory_mib, mib())
+
+    def _begin(self, target: object, seed: int, *names: str) -> float:
+        """Seed what the next call draws from, and the time."""
+        value = seed_everything(seed, self._spec.id, *names)
+        if callable(tell := getattr(target, "seed", None)):  # not where it is a number of the method's own
+            tell(value)
+        return time.perf_counter()
 
     def _framed(self, rendered: NDArray[np.uint8], driver: FrameRef) -> NDArray[np.uint8]:
         """A rendered picture in the protocol's frame, which is that of the driver's picture."""
@@ -211,10 +305,9 @@ class Renderer:
         return None
 
     def _build(self, method: Method, portrait: Portrait, seed: int) -> tuple[Avatar, dict[str, Any]]:
-        seed_everything(seed, self._spec.id, portrait.id)
-        start = time.perf_counter()
+        start = self._begin(method, seed, portrait.id)
         avatar = method.build(portrait)
-        seconds = time.perf_counter() - start
+        seconds = taken(method, start)
         return avatar, {"seconds": seconds, "info": {k: float(v) for k, v in getattr(avatar, "info", {}).items()}}
 
     def _keep(self, avatar: Avatar, source: FrameRef) -> None:
@@ -233,6 +326,16 @@ class Renderer:
             self._state.failures[pair.id] = reason
             self._journal.write("frame", method=self._spec.id, sample=pair.id, error=reason)
             advance()
+
+
+def taken(target: object, start: float) -> float:
+    """Seconds since ``start``, less what a method's or an avatar's last call lost."""
+    return time.perf_counter() - start - float(getattr(target, "lost_seconds", 0.0))
+
+
+def memory(method: Method, peak: PeakMemory) -> float:
+    """MiB: of the processes that the method's work is done in, or of this one."""
+    return float(getattr(method, "peak_memory_mib", None) or peak.mib)
 
 
 def _by_source(pairs: Sequence[Pair]) -> Iterator[tuple[FrameRef, list[Pair]]]:
@@ -261,10 +364,12 @@ def check_image(image: Any, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
-def seed_everything(seed: int, *names: str) -> None:
-    """Seed the global generators from the run's seed and a name, so that a resumed run draws the same numbers."""
+def seed_everything(seed: int, *names: str) -> int:
+    """Seed the global generators from the run's seed and a name, so that a resumed run draws the same numbers. Returns
+    the seed that this gave."""
     value = int.from_bytes(sha256(repr((seed, names)).encode()).digest()[:4], "little")
     random.seed(value)
     np.random.seed(value)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(value)
+    return value
