@@ -48,7 +48,10 @@ class Shim:
     def announce(self, motions: Sequence[dict[str, Any]]) -> None:
         """Renders sequence by sequence, since its tracker smooths over time and takes frames as one video."""
         for sequence in _sequences(motions):
-            self._reenact(sequence)
+            try:
+                self._reenact(sequence)
+            except shim_tools.ShimError as error:  # it costs this driver's frames, not the others'
+                self._lost.update({motion["id"]: error for motion in sequence})
 
     def render(self, motion: dict[str, Any]) -> np.ndarray:
         """(H, W, 4) uint8 in the frame of the driver's picture; nothing is there where its own square ends."""

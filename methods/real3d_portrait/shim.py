@@ -49,7 +49,10 @@ class Shim:
         for motion in motions:  # an id is source/driver/frame
             drivers.setdefault(motion["id"].rpartition("/")[0], []).append(motion)
         for sequence in drivers.values():
-            self._reenact(sorted(sequence, key=lambda motion: motion["index"]))
+            try:
+                self._reenact(sorted(sequence, key=lambda motion: motion["index"]))
+            except (shim_tools.ShimError, shim_video.VideoError) as error:  # not the other drivers' frames
+                self._lost.update({motion["id"]: error for motion in sequence})
 
     def render(self, motion: dict[str, Any]) -> np.ndarray:
         """(512, 512, 3) uint8 in the driver's frame."""

@@ -1,8 +1,13 @@
 """Stand-in for tests, not Portrait4D: the crop, by five points with y up; its place in the picture is not stored."""
 
-import faces
+import os
+import sys
+
 import numpy as np
 from PIL import Image
+
+sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")))
+import faces
 
 
 def align_img_bfm(img, lm, ldmk, ldmk_3d, target_size=224.0, rescale_factor=102.0, index=-1, use_smooth=False):
