@@ -13,7 +13,9 @@ def obstacle(method: MethodSpec, protocol: ProtocolSpec) -> str | None:
     """Why ``method`` cannot run on ``protocol``, as short as a table's cell; None where it can."""
     if method.status == "unavailable":
         return "no public code"
-    lacks = [need for need in method.needs if need not in protocol.provides]
+    lacks = [
+        need for need in method.needs if need not in protocol.provides and not _by_tracking(need, method, protocol)
+    ]
     return f"needs {', '.join(lacks)}" if lacks else None
 
 
@@ -25,3 +27,8 @@ def granted(method: MethodSpec, protocol: ProtocolSpec, absent: Collection[Need]
     there = set(protocol.provides) - {*method.needs, *absent}
     wants = tuple(want for want in method.wants if want in there)
     return replace(method, needs=(*method.needs, *wants), wants=wants)
+
+
+def _by_tracking(need: Need, method: MethodSpec, protocol: ProtocolSpec) -> bool:
+    """FLAME parameters are told by a camera, which their tracker brings along."""
+    return need == "camera" and "flame" in method.needs and "flame" in protocol.provides

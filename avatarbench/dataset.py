@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from avatarbench.datasets.crop import Crop
-    from avatarbench.method import Camera, Views
+    from avatarbench.method import Camera, FlameParameters, Views
     from avatarbench.protocol import ImageContract
 
 
@@ -38,9 +38,9 @@ class DatasetSpec:
 class Dataset(Protocol):
     """Sequences of frames. A still image is a sequence of one frame. Reading forward in a video is cheap.
 
-    A dataset that knows more also has some of ``identity``, ``camera``, ``mask``, ``frame_number``, ``views`` and
-    ``square``, with the arguments and results of :func:`identity_of`, :func:`camera_of`, :func:`mask_of`,
-    :func:`frame_number_of`, :func:`views_of` and :func:`square_of`.
+    A dataset that knows more also has some of ``identity``, ``camera``, ``mask``, ``frame_number``, ``flame``,
+    ``views`` and ``square``, with the arguments and results of :func:`identity_of`, :func:`camera_of`,
+    :func:`mask_of`, :func:`frame_number_of`, :func:`flame_of`, :func:`views_of` and :func:`square_of`.
     """
 
     def sequences(self) -> Sequence[str]:
@@ -85,6 +85,12 @@ def mask_of(dataset: Dataset, sequence: str, index: int) -> NDArray[np.float32] 
 def frame_number_of(dataset: Dataset, sequence: str, index: int) -> int:
     """The time step that a frame shows: equal in sequences that were taken together. Without it, the index."""
     return _ask(dataset, "frame_number", index, sequence, index)
+
+
+def flame_of(dataset: Dataset, sequence: str, index: int) -> tuple[FlameParameters, Camera] | None:
+    """What a tracker found in a frame, with the camera in whose space it is, in pixels of the frames as
+    :meth:`Dataset.read` gives them; None where there is none. Raises DataError for tracking that is damaged."""
+    return _ask(dataset, "flame", None, sequence, index)
 
 
 def views_of(dataset: Dataset, sequence: str, held_out: Sequence[str]) -> Views | None:

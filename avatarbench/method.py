@@ -163,7 +163,9 @@ class Views:
 class Portrait:
     """The single source image. ``image``: (H, W, 3) uint8 sRGB; ``mask``: (H, W) float32 in [0, 1], 1 is foreground.
 
-    ``face``, ``flame``, ``camera`` and ``views`` are filled in where the method's ``needs`` and ``wants`` declare them.
+    ``face``, ``flame``, ``camera`` and ``views`` are filled in where the method's ``needs`` and ``wants`` declare them;
+    ``flame``, and the ``camera`` that goes with it, only where the source was tracked: what needs it of the motion
+    may track the source itself.
     """
 
     id: str
@@ -180,7 +182,8 @@ class Motion:
     """One driving frame. ``image``: the driver, (H, W, 3) uint8 sRGB, in the protocol's frame or the method's own.
 
     Only what the method's ``needs`` and ``wants`` declare is filled in; ``target`` is None unless the method needs it
-    and the protocol has it. ``camera`` is the one that the driver's frame was taken with, in pixels of ``image``.
+    and the protocol has it. ``camera`` is the one that the driver's frame was taken with, in pixels of ``image``;
+    beside ``flame`` it is the tracker's, in whose space those parameters are.
     ``index`` counts the frames of one driver sequence from 0, in temporal order.
     """
 

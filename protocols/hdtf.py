@@ -33,7 +33,7 @@ HDTF_SELF = ProtocolSpec(
     sources=Selection(dataset="hdtf"),
     drivers=Selection(dataset="hdtf"),
     metrics=WITH_TRUTH,
-    provides=("image", "mediapipe", "target"),
+    provides=("image", "mediapipe", "flame", "target"),
     image=ImageContract(size=512, background="black"),
     reference="targets",
     split=_SPLIT,
@@ -49,7 +49,7 @@ HDTF_CROSS = replace(
     task="cross",
     summary="the first frame of 20 videos, each driven by 230 frames of the next person's video",
     metrics=WITHOUT_TRUTH,
-    provides=("image", "mediapipe"),
+    provides=("image", "mediapipe", "flame"),
     reference="identity",
     split=replace(_SPLIT, drivers="next"),
     ours=(

@@ -55,7 +55,7 @@ NERSEMBLE_SELF = ProtocolSpec(
     sources=Selection(dataset="nersemble", sequences=(f"*_FREE_{FRONTAL}",)),
     drivers=Selection(dataset="nersemble", sequences=("*_FREE_*",)),
     metrics=WITH_TRUTH,
-    provides=("image", "mediapipe", "camera", "target", "views"),
+    provides=("image", "mediapipe", "flame", "camera", "target", "views"),
     image=ImageContract(size=512, background="white"),
     reference="targets",
     split=_SPLIT,
@@ -71,7 +71,7 @@ NERSEMBLE_CROSS = replace(
     task="cross",
     summary="the portraits of nersemble-self driven by one fixed recording of one more person, from 4 cameras",
     metrics=WITHOUT_TRUTH,
-    provides=("image", "mediapipe", "camera", "views"),
+    provides=("image", "mediapipe", "flame", "camera", "views"),
     reference="identity",
     split=replace(_SPLIT, drivers="fixed"),
     ours=(

@@ -21,7 +21,7 @@ PORTRAIT_CROSS = ProtocolSpec(
     sources=Selection(dataset="portraits", limit=1),
     drivers=Selection(dataset="clip", stride=8),
     metrics=(*_IDENTITY, "fid", "fd-vgg", *_MOTION),
-    provides=("image", "mediapipe"),
+    provides=("image", "mediapipe", "flame"),
     reference="identity",
     notes="Source: the first frame of each sequence of the portraits, so one picture a person. Drivers: every 8th of "
     "the clip's 472 frames (3 a second), which keeps every expression and leaves out near copies. There is no "
@@ -46,7 +46,7 @@ CLIP_SELF = ProtocolSpec(
         *_MOTION,
         *_IDENTITY,
     ),
-    provides=("image", "mediapipe", "target"),
+    provides=("image", "mediapipe", "flame", "target"),
     reference="targets",
     notes="Source: frame 0 of each sequence, as in the VFHQ tables. Drivers: every 8th frame, the source "
     "never among them. The driver's frame is the target, so every metric compares with it, identity included. Frame 0"

@@ -34,7 +34,7 @@ VFHQ_SELF = ProtocolSpec(
     sources=Selection(dataset="vfhq"),
     drivers=Selection(dataset="vfhq"),
     metrics=WITH_TRUTH,
-    provides=("image", "mediapipe", "target"),
+    provides=("image", "mediapipe", "flame", "target"),
     image=ImageContract(size=512, background="black"),
     reference="targets",
     split=_SPLIT,
@@ -50,7 +50,7 @@ VFHQ_CROSS = replace(
     task="cross",
     summary="the first frame of 50 test clips, each driven by 100 frames of the next person's clip",
     metrics=WITHOUT_TRUTH,
-    provides=("image", "mediapipe"),
+    provides=("image", "mediapipe", "flame"),
     reference="identity",
     split=replace(_SPLIT, drivers="next"),
     ours=(

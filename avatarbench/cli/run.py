@@ -64,6 +64,11 @@ def run(
     weights: Annotated[
         list[str] | None, typer.Option(help="Its weights: their folder, or the only file.", metavar="[METHOD=]PATH")
     ] = None,
+    tracker: Annotated[
+        str | None,
+        typer.Option(help="FLAME tracking for methods that read it: vhap, pixel3dmm, or the dataset's."),
+    ] = None,
+    tracking: Annotated[Path | None, typer.Option(help="The folder of that tracking, a folder a sequence.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
     skip_missing: Annotated[
@@ -80,8 +85,10 @@ def run(
     avatarbench run -m face-warp -p openheads-self -p openheads-cross-gt --sources 3 --limit 8
     avatarbench run -m face-warp -p portrait-cross --portraits me/ --clip talk.mp4 --size 512
     avatarbench run -m face-warp -p nersemble-self -p nersemble-cross --data-root NeRSemble
-    avatarbench run -m lam -m face-warp -p nersemble-self --data-root NeRSemble --repo LAM --weights LAM-20K
-    avatarbench run -m lam -m gagavatar -p vfhq-self --data-root VFHQ --repo lam=LAM --repo gagavatar=GAGAvatar
+    avatarbench run -m lam -m face-warp -p nersemble-self --data-root NeRSemble --tracker dataset --repo LAM \
+        --weights LAM-20K
+    avatarbench run -m lam -m gagavatar -p vfhq-self --data-root VFHQ --tracker vhap --tracking vhap-exports \
+        --repo lam=LAM --repo gagavatar=GAGAvatar
     avatarbench run -m face-warp -p portrait-cross batch=4 frames.start=100
     avatarbench run --resume last
     """
@@ -95,6 +102,8 @@ def run(
         "frames.stride": stride,
         "image.size": size,
         "manifest": None if manifest is None else str(manifest),
+        "tracker": tracker,
+        "tracking": None if tracking is None else str(tracking),
         "device": device,
         "seed": seed,
         "skip_missing": skip_missing,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydra import compose, initialize_config_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -46,6 +46,8 @@ class RunConfig(Section):
     image: ImageConfig = ImageConfig()
     data: dict[str, str] = {}
     manifest: str | None = Field(None, min_length=1)
+    tracker: Literal["vhap", "pixel3dmm", "dataset"] | None = None
+    tracking: str | None = Field(None, min_length=1)
     method: dict[str, dict[str, Any]] = {}
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     batch: int = Field(8, ge=1)
@@ -82,4 +84,7 @@ def load_config(flags: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunC
     # Absolute, so that a run can be resumed from any folder.
     found.data = {name: str(Path(path).expanduser().absolute()) for name, path in found.data.items()}
     found.manifest = None if found.manifest is None else str(Path(found.manifest).expanduser().absolute())
+    found.tracking = None if found.tracking is None else str(Path(found.tracking).expanduser().absolute())
+    if (found.tracking is None) != (found.tracker in (None, "dataset")):
+        raise UsageError("tracker=vhap and pixel3dmm take a folder with tracking=DIR, and nothing else does.")
     return found

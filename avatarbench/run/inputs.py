@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from avatarbench.dataset import Dataset, camera_of, mask_of, square_of, views_of
+from avatarbench.dataset import Dataset, camera_of, flame_of, mask_of, square_of, views_of
 from avatarbench.datasets.crop import Crop, apply, apply_mask, crop_camera, face_crop, square_crop
 from avatarbench.errors import DataError, Unscorable
-from avatarbench.method import Camera, FaceTrack, Framing, Views
+from avatarbench.method import Camera, FaceTrack, FlameParameters, Framing, Views
 from avatarbench.metrics.engine import FeatureEngine
 from avatarbench.metrics.face import to_track
 from avatarbench.metrics.features import Features, Frame, Missing
@@ -112,6 +112,14 @@ class Inputs:
         if camera is None:
             raise Unscorable(f"'{ref.sequence}' has no calibrated camera")
         return crop_camera(camera, self.crop(ref), self._contract.size)
+
+    def flame(self, ref: FrameRef) -> tuple[FlameParameters, Camera] | None:
+        """What was tracked in a frame, with the camera of the cropped frame that it is seen by; None for a frame that
+        was not tracked. Raises DataError where the tracking is damaged."""
+        found = flame_of(self._datasets[ref.dataset], ref.sequence, ref.index)
+        if found is None:
+            return None
+        return found[0], crop_camera(found[1], self.crop(ref), self._contract.size)
 
     def mask(self, ref: FrameRef) -> NDArray[np.float32] | None:
         """The cropped frame's foreground, (size, size) float32; None where the dataset has none. Raises DataError."""

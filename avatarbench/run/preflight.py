@@ -29,7 +29,8 @@ class Preflight:
 
     ``fatal`` leaves nothing to do: no data, no tracker. ``optional`` may be skipped; ``without_methods`` and
     ``without_metrics`` then say, by id and as short as a table's cell, why there is no value. ``absent``: what the
-    protocol provides and the data of this run lacks, and why; no method gets it in any frame.
+    protocol provides and the data of this run lacks, and why; no method gets it in any frame. ``notes``: what a reader
+    of the run has to know of its inputs.
     """
 
     protocol: ProtocolSpec
@@ -39,6 +40,7 @@ class Preflight:
     without_methods: dict[str, str] = field(default_factory=dict)
     without_metrics: dict[str, str] = field(default_factory=dict)
     absent: dict[Need, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     fatal: list[str] = field(default_factory=list)
     optional: list[str] = field(default_factory=list)
 
@@ -130,8 +132,11 @@ def check_set_sizes(found: Preflight, manifest: Manifest, references: int) -> No
 
 def check_cameras(found: Preflight, manifest: Manifest) -> None:
     """Either every source and driver sequence of the run has a camera, or no method gets any: one that needs it is
-    left out, one that wants it does without."""
-    if not any("camera" in granted(m, found.protocol).needs for m in found.runnable_methods):
+    left out, one that wants it does without. FLAME tracking has cameras of its own."""
+    tracked = "flame" not in found.absent
+    asking = [m for m in found.runnable_methods if "camera" in granted(m, found.protocol).needs]
+    asking = [m for m in asking if not (tracked and "flame" in m.needs)]
+    if not asking:
         return
     lacking: list[str] = []
     for dataset, sequence in dict.fromkeys(
@@ -143,8 +148,8 @@ def check_cameras(found: Preflight, manifest: Manifest) -> None:
         except DataError as error:
             lacking.append(str(error))
     if lacking:
-        found.absent["camera"] = _first_of(lacking, "sequences")
-        for method in found.runnable_methods:
+        found.absent["camera"] = first_of(lacking, "sequences")
+        for method in asking:
             if "camera" in method.needs:
                 found.optional.append(f"method '{method.id}' needs cameras: {found.absent['camera']}")
                 found.without_methods[method.id] = "no camera"
@@ -196,11 +201,12 @@ def check_views(found: Preflight, manifest: Manifest, config: RunConfig) -> None
             found.fatal.append(str(error))
             continue
         if why := [*lacking, *(ask(people) if ask else ())]:
-            found.optional.append(f"method '{method.id}' needs views: {_first_of(why, 'people')}")
+            found.optional.append(f"method '{method.id}' needs views: {first_of(why, 'people')}")
             found.without_methods[method.id] = "no views"
 
 
-def _first_of(problems: list[str], what: str) -> str:
+def first_of(problems: list[str], what: str) -> str:
+    """The first problem, and of how many ``what`` there are more."""
     return problems[0] + (f" ({len(problems)} {what} in all)" if len(problems) > 1 else "")
 
 
@@ -287,6 +293,15 @@ def _open_datasets(found: Preflight, config: RunConfig, missing: dict[str, str])
             continue
         try:
             root = Path(config.data[name]) if name in config.data else None
-            found.datasets[name] = registry.load(spec.factory)(root)
+            found.datasets[name] = _tracked(registry.load(spec.factory)(root), config)
         except AvatarbenchError as error:
             found.fatal.append(f"dataset '{name}': {error}")
+
+
+def _tracked(dataset: Dataset, config: RunConfig) -> Dataset:
+    """With the imported FLAME tracking that the run was given, where it was. Raises DataError."""
+    if config.tracker is None:
+        return dataset
+    from avatarbench.datasets.tracked import TrackedDataset
+
+    return TrackedDataset(dataset, config.tracker, None if config.tracking is None else Path(config.tracking))

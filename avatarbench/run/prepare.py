@@ -16,6 +16,7 @@ from avatarbench.protocol import FrameRef, Manifest
 from avatarbench.run.config import RunConfig
 from avatarbench.run.describe import asset_hashes, describe_method, describe_metric, describe_protocol, origin_of
 from avatarbench.run.environment import describe_environment
+from avatarbench.run.flame_check import check_flame
 from avatarbench.run.local import Planned, plan
 from avatarbench.run.pinned import altered
 from avatarbench.run.plan import make_manifest, reference_set
@@ -50,7 +51,7 @@ class Prepared:
     @property
     def notes(self) -> list[str]:
         """What a reader of the run, and of a table with it, has to know of the data and the pairs."""
-        spec, notes = self.found.protocol, []
+        spec, notes = self.found.protocol, [*self.found.notes]
         for method in self.found.runnable_methods:
             notes += origin_of(method, self.config.method.get(method.id, {})).remarks
         if self.data is not None:
@@ -91,6 +92,7 @@ def prepare(config: RunConfig) -> Prepared:
                     "a folder of yours."
                 )
             check_frames(found, manifest)
+            check_flame(found, manifest)
             check_cameras(found, manifest)
             check_views(found, manifest, config)
             check_set_sizes(found, manifest, len(references))

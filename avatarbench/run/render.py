@@ -20,7 +20,7 @@ from avatarbench import registry
 from avatarbench.datasets.images import read_image, write_png
 from avatarbench.errors import DataError, Unscorable, reason_of
 from avatarbench.files import writing
-from avatarbench.method import Avatar, FaceTrack, Method, MethodSpec, Motion, Portrait, Site
+from avatarbench.method import Avatar, Camera, FaceTrack, FlameParameters, Method, MethodSpec, Motion, Portrait, Site
 from avatarbench.metrics.features import image_digest
 from avatarbench.protocol import FrameRef, Pair
 from avatarbench.run.framing import covered, to_contract
@@ -278,24 +278,42 @@ class Renderer:
     def _portrait(self, source: FrameRef) -> Portrait:
         image = self._own.image(source).copy()
         needs = self._spec.needs
+        flame, camera = self._tracked(source, True)  # of a source a method may track itself
         return Portrait(
             id=f"{source.sequence}/{source.index:06d}",
             image=image,
             mask=self._own.mask(source),
             face=self._face(source, "mediapipe" in self._spec.wants),
-            camera=self._own.camera(source) if "camera" in needs else None,
+            flame=flame,
+            camera=camera,
             views=self._own.views(source) if "views" in needs else None,
         )
 
     def _motion(self, pair: Pair) -> Motion:
+        flame, camera = self._tracked(pair.driver, "flame" in self._spec.wants)
         return Motion(
             id=pair.id,
             index=pair.driver.index,
             image=self._own.image(pair.driver).copy(),
             face=self._face(pair.driver, True),  # what to do with a faceless driver is the method's to say
-            camera=self._own.camera(pair.driver) if "camera" in self._spec.needs else None,
+            flame=flame,
+            camera=camera,
             target=self._own.image(pair.target).copy() if "target" in self._spec.needs and pair.target else None,
         )
+
+    def _tracked(self, ref: FrameRef, dispensable: bool) -> tuple[FlameParameters | None, Camera | None]:
+        """FLAME parameters and the camera in whose space they are; without any, the calibrated camera."""
+        needs = self._spec.needs
+        found = self._own.flame(ref) if "flame" in needs else None
+        if found is not None:
+            return found[0], found[1] if "camera" in needs else None
+        if "flame" in needs and not dispensable:
+            raise Unscorable(f"frame {ref.index} of '{ref.sequence}' has no FLAME tracking")
+        if "camera" not in needs:
+            return None, None
+        with suppress(*((Unscorable,) if "flame" in needs else ())):
+            return None, self._own.camera(ref)
+        return None, None
 
     def _face(self, ref: FrameRef, dispensable: bool) -> FaceTrack | None:
         if "mediapipe" not in self._spec.needs:
