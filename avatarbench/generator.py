@@ -35,6 +35,7 @@ class Request:
     top_p: float | None = None
     points: int | None = None
     guidance: float | None = None
+    spacing: float | None = None
     states: bool = False
     device: str = "auto"
     precision: Precision = "fp32"

@@ -39,6 +39,9 @@ def generate(
         float | None,
         typer.Option(help="1: none; above: more as the portrait asks. Default: the checkpoint's.", min=0),
     ] = None,
+    spacing: Annotated[
+        float | None, typer.Option(help="Levels of the grid that points keep apart. Default: the checkpoint's.", min=0)
+    ] = None,
     states: Annotated[
         bool, typer.Option("--states", help="Also write tokens, points and hidden states, .npz.")
     ] = False,
@@ -82,6 +85,7 @@ def generate(
         top_p,
         points,
         guidance,
+        spacing,
         states=states,
         device=device,
         precision=precision,

@@ -131,7 +131,9 @@ class Train(Section):
 class Generate(Section):
     """``policy``: when the window is full, "refill" takes up its last half anew, as truncated training saw it;
     "roll" drops the oldest point. ``points``: the bound. ``guidance``: how far from what is drawn without the portrait
-    (0) towards, and beyond, what is drawn with it (1: the paper's, unguided), for models of ``train.blank``."""
+    (0) towards, and beyond, what is drawn with it (1: the paper's, unguided), for models of ``train.blank``.
+    ``spacing``: levels that points keep apart: one that comes nearer to an earlier one is drawn again, a few times at
+    most (0: the paper's, nothing is)."""
 
     policy: Literal["refill", "roll"] = "refill"
     points: int = Field(40_000, ge=1)
@@ -139,6 +141,7 @@ class Generate(Section):
     top_k: int | None = Field(None, ge=1)
     top_p: float = Field(1.0, gt=0, le=1)
     guidance: float = Field(1.0, ge=0, le=20)
+    spacing: float = Field(0.0, ge=0)
 
 
 class Config(Section):

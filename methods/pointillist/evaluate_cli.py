@@ -43,6 +43,9 @@ def evaluate(
     top_k: Annotated[int | None, typer.Option(help="0: all. Default: the checkpoint's.", min=0)] = None,
     top_p: Annotated[float | None, typer.Option(help="Default: the checkpoint's.", max=1)] = None,
     guidance: Annotated[float | None, typer.Option(help="1: none. Default: the checkpoint's.", min=0)] = None,
+    spacing: Annotated[
+        float | None, typer.Option(help="Levels that points keep apart. Default: the checkpoint's.", min=0)
+    ] = None,
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda or cuda:N; the engine steps in float32 on each.")
     ] = "auto",
@@ -74,7 +77,7 @@ def evaluate(
     probe(out, "--out")
     file = checkpoint or shipped()
     loaded = load_checkpoint(file, device_of(device))
-    options = options_of(loaded.config.generate, temperature, top_k, top_p, guidance=guidance)
+    options = options_of(loaded.config.generate, temperature, top_k, top_p, guidance=guidance, spacing=spacing)
     training, held = TrainingSet(data), TrainingSet(held_out)
     other = None if again is None else TrainingSet(again)
     on_sheet = _names(pictures) or (wanted or held.people)[:SHOWN]
@@ -137,8 +140,8 @@ def _write(found: Evaluation, about: dict[str, Any], on_sheet: tuple[str, ...], 
     words = (
         f"Preset {about['preset']}, weights {judged['fingerprint'][:12]}{f' ({known})' if known else ''}; {who}, "
         f"seeds {', '.join(map(str, about['seeds']))}, temperature {about['sampling']['temperature']:g}, "
-        f"guidance {about['sampling']['guidance']:g}, "
-        f"{environment.gpu or environment.cpu}.",
+        f"top-p {about['sampling']['top_p']:g}, guidance {about['sampling']['guidance']:g}, "
+        f"spacing {about['sampling']['spacing']:g}, {environment.gpu or environment.cpu}.",
         "![Portrait, fitted and generated cloud, coloured by the face that a point is bound to](pictures.png)",
     )
     for name, text in (

@@ -17,6 +17,7 @@ def export(
     top_k: Annotated[int | None, typer.Option(min=0, help="The same; 0: all.")] = None,
     top_p: Annotated[float | None, typer.Option(max=1, help="The same.")] = None,
     guidance: Annotated[float | None, typer.Option(min=0, help="The same; 1: none.")] = None,
+    spacing: Annotated[float | None, typer.Option(min=0, help="The same: levels that points keep apart.")] = None,
 ) -> None:
     """Store trained weights at half precision, with how they draw.
 
@@ -34,7 +35,7 @@ def export(
     if out.resolve() == weights.resolve():
         raise UsageError(f"--out {out} is the file that is read: name another.")
     if weights_file.is_kind(weights, of_decoder.KIND):
-        if any(given is not None for given in (temperature, top_k, top_p, guidance)):
+        if any(given is not None for given in (temperature, top_k, top_p, guidance, spacing)):
             raise UsageError(f"{weights} is a decoder, which draws nothing: leave the sampling options out.")
         d = of_decoder.load_decoder(weights)
         fingerprint = of_decoder.save_decoder(
@@ -42,7 +43,7 @@ def export(
         )
     else:
         a = checkpoint.load_checkpoint(weights)
-        sampling = options_of(a.config.generate, temperature, top_k, top_p, guidance=guidance)
+        sampling = options_of(a.config.generate, temperature, top_k, top_p, guidance=guidance, spacing=spacing)
         config = a.config.model_copy(update={"generate": sampling})
         fingerprint = checkpoint.save_checkpoint(
             out, a.model, config, a.tokenizer, a.image_tokens, a.extra | {"trained": a.fingerprint}, half=True

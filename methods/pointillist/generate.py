@@ -38,7 +38,8 @@ def generate(request: Request, watch: Watch) -> list[Made]:
     if request.precision != "fp32" and device_of(request.device).type == "cpu":
         raise UsageError(f"--precision {request.precision}: the engine steps in float32 on a CPU: leave it out.")
     loaded = load_checkpoint(request.checkpoint or shipped(), device_of(request.device))
-    asked = (request.temperature, request.top_k, request.top_p, request.points, request.guidance)
+    r = request
+    asked = (r.temperature, r.top_k, r.top_p, r.points, r.guidance, r.spacing)
     options = options_of(loaded.config.generate, *asked)
     encoder = load_encoder(loaded.config.image, next(loaded.model.parameters()).device)
     unlike = loaded.misfit(encoder)
@@ -71,10 +72,12 @@ def options_of(
     top_p: float | None = None,
     points: int | None = None,
     guidance: float | None = None,
+    spacing: float | None = None,
 ) -> Generate:
     """A checkpoint's sampling with what is not None changed; a ``top_k`` of 0 takes all. Raises UsageError for a value
     out of range."""
-    given = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "points": points, "guidance": guidance}
+    given = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "points": points}
+    given |= {"guidance": guidance, "spacing": spacing}
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if changes.get("top_k") == 0:
         changes["top_k"] = None

@@ -55,10 +55,10 @@ class Pointillist:
     """Builds avatars with trained weights: those that ship, or those named.
 
     ``checkpoint``: of stage one, ``decoder``: of stage two, files; ``seed``: the same one gives the same avatar;
-    ``temperature``, ``top_k``, ``top_p``, ``points``, ``guidance``: of the sampling, where None as the clouds were
-    drawn that the decoder was trained on, or, where it does not say, as stage one's checkpoint has it; ``retries``: how
-    often a cloud is drawn again, under the seeds that follow, where it came to no end or is too small to be a head;
-    ``device``: auto, cpu, cuda or cuda:N.
+    ``temperature``, ``top_k``, ``top_p``, ``points``, ``guidance``, ``spacing``: of the sampling, where None as the
+    clouds were drawn that the decoder was trained on, or, where it does not say, as stage one's checkpoint has it;
+    ``retries``: how often a cloud is drawn again, under the seeds that follow, where it came to no end or is too small
+    to be a head; ``device``: auto, cpu, cuda or cuda:N.
 
     Raises AssetError where weights are missing, DataError for such as do not belong together, UsageError for options
     out of range and for weights on another rig than Anny, the one that portraits are tracked with.
@@ -77,6 +77,7 @@ class Pointillist:
         top_p: float | None = None,
         points: int | None = None,
         guidance: float | None = None,
+        spacing: float | None = None,
         retries: int = 3,
         device: str = "auto",
     ) -> None:
@@ -104,7 +105,7 @@ class Pointillist:
                 "alone: name weights that were trained on Anny, as the preset mini's."
             )
         own = self.decoder.sampling or self.loaded.config.generate
-        self.options = options_of(own, temperature, top_k, top_p, points, guidance)
+        self.options = options_of(own, temperature, top_k, top_p, points, guidance, spacing)
 
     @classmethod
     def obstacles(cls, **options: Any) -> list[str]:

@@ -351,3 +351,54 @@ def test_guided_draws_are_of_the_mixed_logits(kind: Any) -> None:
     mixed = blank + guidance * (told - blank)
     assert torch.equal(mixed[SLOTS - 1 : -1].argmax(1), found.tokens[SLOTS:-SLOTS])
     assert not torch.equal(mixed.argmax(1), told.argmax(1))
+
+
+def nearest(made: Generated) -> float:
+    """The least distance between two points, in levels."""
+    places = made.tokens[SLOTS:-SLOTS].reshape(-1, SLOTS)[:, :3].double()
+    return float(torch.cdist(places, places).fill_diagonal_(torch.inf).min())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_points_keep_the_spacing_that_is_asked_for(kind: Any) -> None:
+    model = tiny()
+    crowded = engine(model, kind).generate(contexts(model, 2), Generate(points=12), [0, 1])
+    apart = engine(model, kind).generate(contexts(model, 2), Generate(points=12, spacing=3), [0, 1])
+
+    assert min(map(nearest, crowded)) < 3
+    assert min(map(nearest, apart)) >= 3
+    assert all(fault(made.tokens, model.vocabulary) is None for made in apart)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("policy", ["refill", "roll"])
+@pytest.mark.parametrize("guidance", [1.0, 1.5])
+def test_a_point_drawn_again_leaves_no_trace_in_what_follows(kind: Any, policy: Any, guidance: float) -> None:
+    model = tiny(end=3)
+    options = Generate(points=30, policy=policy, spacing=3, guidance=guidance)
+    made = engine(model, kind).generate(contexts(model, 3), options, [0, 1, 2])
+    unguided = Generate(points=30, policy=policy)
+
+    for n, one in enumerate(made):
+        body = one.tokens[None, :-SLOTS]
+        told = engine(model, kind).logits(body, contexts(model, 3)[n : n + 1], unguided.policy)
+        assert torch.allclose(told.states[0, SLOTS - 1 : -1], one.states, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_spaced_clouds_are_the_same_alone_and_among_others(kind: Any) -> None:
+    model = tiny(end=3)
+    context, options = contexts(model, 5), Generate(points=30, spacing=3)
+    alone = [engine(model, kind).generate(context[n : n + 1], options, [n])[0] for n in range(5)]
+    together = engine(model, kind).generate(context, options, range(5))
+
+    for one, other in zip(alone, together, strict=True):
+        assert torch.equal(one.tokens, other.tokens)
+
+
+def test_where_no_place_is_free_the_last_draw_stays() -> None:
+    model = tiny()
+    (made,) = engine(model).generate(contexts(model, 1), Generate(points=9, spacing=100), [0])
+
+    assert len(made.tokens) > SLOTS * (1 + 2)
+    assert nearest(made) < 100

@@ -22,6 +22,9 @@ def clouds(
     top_k: Annotated[int | None, typer.Option(help="0: all. Default: the checkpoint's.", min=0)] = None,
     top_p: Annotated[float | None, typer.Option(help="Default: the checkpoint's.", max=1)] = None,
     guidance: Annotated[float | None, typer.Option(help="1: none. Default: the checkpoint's.", min=0)] = None,
+    spacing: Annotated[
+        float | None, typer.Option(help="Levels that points keep apart. Default: the checkpoint's.", min=0)
+    ] = None,
     points: Annotated[int | None, typer.Option(help="Bound. Default: the checkpoint's.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Of all draws.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -48,7 +51,7 @@ def clouds(
     place = device_of(device)
     subjects = TrainingSet(data)
     loaded = load_checkpoint(checkpoint or shipped(), place)
-    options = options_of(loaded.config.generate, temperature, top_k, top_p, points, guidance)
+    options = options_of(loaded.config.generate, temperature, top_k, top_p, points, guidance, spacing)
     encoder = load_encoder(loaded.config.image, place)
     signal.signal(signal.SIGTERM, _interrupt)
     figures = TextColumn("{task.fields[points]} points, {task.fields[rate]:.0f}/s")

@@ -86,14 +86,35 @@ class CpuStepper:
         """Samples and feeds as many tokens as ``draws`` (N, T) has, from a point's start: these tokens (N, T), and the
         states that predicted them (N, T, W). With half as many draws as rows, the other rows are :func:`guided` 's."""
         _as_many_threads_as_torch()
-        own, count = draws.shape
-        tokens = np.empty((own, count), np.int64)
-        states = np.empty((own, count, self._states.shape[1]), np.float32)
+        if self._options.spacing:
+            self._before = self.window.position, self._states.copy(), self._rules.snapshot()
+        return self._sampled(np.arange(len(draws)), draws)
+
+    def again(self, which: NDArray[np.bool_], draws: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+        """As :class:`Stepper` has it. The rows that are not named are not touched, nor waited for."""
+        _as_many_threads_as_torch()
+        own = np.flatnonzero(which)
+        chosen = np.flatnonzero(np.resize(which, len(self.rows)))  # with those that guide
+        everything = self.rows, self._work, self._states
+        self.window.position, states, rules = self._before
+        self.rows, self._work = self.rows[chosen], kernels.first_rows(self._work, len(chosen))
+        self._states = states[chosen]
+        self._rules.restore(own, rules)
+        found, redrawn = self._sampled(own, draws), self._states
+        self.rows, self._work, self._states = everything
+        self._states[chosen] = redrawn
+        return found
+
+    def _sampled(self, own: NDArray[np.int64], draws: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+        """``own`` (N,): the rules' rows of the first N of ``rows``."""
+        count = draws.shape[1]
+        tokens = np.empty((len(own), count), np.int64)
+        states = np.empty((len(own), count, self._states.shape[1]), np.float32)
         for t in range(count):
-            states[:, t] = self._states[:own]
-            logits = guided(self._of_span(t % SLOTS), own, self._options.guidance)
-            for n in range(own):
-                tokens[n, t] = self._rules.choose(n, t % SLOTS, logits[n], draws[n, t], self._options)
+            states[:, t] = self._states[: len(own)]
+            logits = guided(self._of_span(t % SLOTS), len(own), self._options.guidance)
+            for n, row in enumerate(own):
+                tokens[n, t] = self._rules.choose(int(row), t % SLOTS, logits[n], draws[n, t], self._options)
             self._step(np.resize(tokens[:, t], len(self.rows)))
         return torch.from_numpy(tokens), torch.from_numpy(states)
 

@@ -17,6 +17,7 @@ from avatarbench.methods.pointillist.engine.cpu import CpuStepper
 from avatarbench.methods.pointillist.engine.graphs import TensorStepper
 from avatarbench.methods.pointillist.engine.guidance import Guided
 from avatarbench.methods.pointillist.engine.sampling import Draws, Rules
+from avatarbench.methods.pointillist.engine.spacing import TRIES, Apart
 from avatarbench.methods.pointillist.engine.stepper import Stepper
 from avatarbench.methods.pointillist.engine.weights import Packed, pack
 from avatarbench.methods.pointillist.engine.window import ROWS, Policy, Window
@@ -135,6 +136,7 @@ class _Run:
         self.states = [[engine.packed.weights.head[:0].cpu()] for _ in seeds]
         self.counts = [0] * len(seeds)
         self.found: list[Generated | None] = [None] * len(seeds)
+        self.apart = Apart(self.vocabulary, options.spacing, self.bound, len(seeds)) if options.spacing else None
 
     def follow(self, stepper: Stepper, subjects: NDArray[np.int64]) -> None:
         """The subjects of one stepper to their ends."""
@@ -145,13 +147,28 @@ class _Run:
                 stepper.refill(self._last(going, stepper.window.kept))
             # One point more than the bound: the end may come there.
             left, room = self.bound + 1 - self.counts[going[0]], stepper.window.room
-            points = min(stepper.points_at_once, left, left if room is None else room // SLOTS)
+            at_once = 1 if self.apart else stepper.points_at_once
+            points = min(at_once, left, left if room is None else room // SLOTS)
             draws = np.stack([self.draws[subject].take(SLOTS * points) for subject in going])
             tokens, states = (found.cpu() for found in stepper.points(draws))
+            if self.apart:
+                self._spread(self.apart, stepper, going, tokens, states)
             go_on = np.array([self._add(*each) for each in zip(going, tokens, states, strict=True)])
             self.cancelled = self.watch is not None and bool(self.watch(self._progress()))
             if not go_on.all():
                 stepper.keep(go_on)
+
+    def _spread(self, apart: Apart, stepper: Stepper, going: NDArray[np.int64], tokens: Tensor, states: Tensor) -> None:
+        """Draws those of the points ``tokens`` (N, 4) again, in place, that are too near to earlier ones."""
+        for _ in range(TRIES):
+            near = np.array([apart.near(*each) for each in zip(going, tokens, strict=True)])
+            if not near.any():
+                break
+            draws = np.stack([self.draws[subject].take(SLOTS) for subject in going[near]])
+            rows = torch.from_numpy(near)
+            tokens[rows], states[rows] = (found.cpu() for found in stepper.again(near, draws))
+        for subject, block in zip(going, tokens, strict=True):
+            apart.add(subject, block)
 
     def results(self) -> list[Generated]:
         """Of all subjects; those that were not finished have been cancelled."""

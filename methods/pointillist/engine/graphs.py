@@ -26,6 +26,7 @@ from avatarbench.methods.pointillist.tokenizer import BINDING, SLOTS, Y
 
 SPLIT = 256
 """Places that one product of the attention takes: a head's are summed in as many parts, side by side."""
+NONE = -1
 BUCKET = 8
 """Splits by which the graphs differ: no step reads more of the ring than that beyond what is filled."""
 
@@ -61,6 +62,7 @@ class TensorStepper:
         self._tokens = torch.zeros(ROWS, most, dtype=torch.long, device=device)
         self._told = torch.zeros(ROWS, most, w.head.shape[1], dtype=dtype, device=device)
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
+        self._forced = torch.full((ROWS, SLOTS), NONE, dtype=torch.long, device=device)
         self._own = len(context)  # rows that are drawn for; where there are more, those guide
 
     def keep(self, going: NDArray[np.bool_]) -> None:
@@ -116,6 +118,8 @@ class TensorStepper:
         self._own = rows
         self._draws[:rows, :count] = torch.from_numpy(draws).to(self._draws.device)
         self._at.zero_()
+        if self._options.spacing:
+            self._before = self.window.position, *(buffer.clone() for buffer in self._following())
         for _ in range(count // SLOTS):
             self._run(self._bucket(self.window.position + SLOTS - 1))
             for _ in range(SLOTS):
@@ -123,6 +127,27 @@ class TensorStepper:
         if bool(self._broken[:rows].any()):
             raise DataError("the model's logits are not finite: its weights are damaged, or training diverged.")
         return self._tokens[:rows, :count].clone(), self._told[:rows, :count].clone()
+
+    def again(self, which: NDArray[np.bool_], draws: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+        """As :class:`Stepper` has it. All rows take the point anew, those that are not named with the same tokens."""
+        chosen = torch.from_numpy(np.flatnonzero(which)).to(self._states.device)
+        self.window.position, *before = self._before
+        for buffer, then in zip(self._following(), before, strict=True):
+            buffer.copy_(then)
+        self._at.zero_()
+        own = len(which)
+        self._forced[:own] = self._tokens[:own, :SLOTS]
+        self._forced[chosen] = NONE
+        self._draws[chosen, :SLOTS] = torch.from_numpy(draws).to(self._draws.device)
+        self._run(self._bucket(self.window.position + SLOTS - 1))
+        self._forced.fill_(NONE)
+        for _ in range(SLOTS):
+            self.window.advance()
+        return self._tokens[chosen, :SLOTS].clone(), self._told[chosen, :SLOTS].clone()
+
+    def _following(self) -> tuple[Tensor, ...]:
+        """What a step leaves to the next one, but for the ring, whose newest places are overwritten."""
+        return self._states, self._position, self._floor, self._ended, self._first
 
     def _bucket(self, position: int) -> int:
         """Splits of the ring that a token at ``position`` can see, rounded up."""
@@ -174,6 +199,8 @@ class TensorStepper:
             token = torch.where(token == high, v.end, token)
         if self._grammar:
             token = torch.where(self._ended, v.end, token)
+        forced = self._forced[:, slot]
+        token = torch.where(forced == NONE, token, forced)
         if len(self.rows) > self._own:
             token = torch.cat([token[: self._own], token[: self._own], token[2 * self._own :]])
         self._ended |= token == v.end

@@ -40,3 +40,6 @@ class Guided:
 
     def points(self, draws: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
         return self._inner.points(draws)
+
+    def again(self, which: NDArray[np.bool_], draws: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+        return self._inner.again(which, draws)

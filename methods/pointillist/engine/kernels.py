@@ -49,6 +49,13 @@ class Work(NamedTuple):
     none: Floats  # (0,): no bias
 
 
+def first_rows(work: Work, rows: int) -> Work:
+    """The same buffers, for fewer rows."""
+    return work._replace(
+        **{name: getattr(work, name)[:rows] for name in ("x", "normed", "qkv", "query", "heads", "up")}
+    )
+
+
 def workspace(rows: int, width: int, heads: int, head_width: int, hidden: int, places: int) -> Work:
     """``places``: the most that are attended to, of the ring or of cross-attention."""
     tasks, across = rows * heads * -(-places // SPLIT), heads * head_width

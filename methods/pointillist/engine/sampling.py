@@ -84,6 +84,14 @@ class Rules:
             self.first[n] = False
         return token
 
+    def snapshot(self) -> tuple[NDArray[np.generic], ...]:
+        return self.floor.copy(), self.ended.copy(), self.first.copy()
+
+    def restore(self, rows: NDArray[np.int64], snapshot: tuple[NDArray[np.generic], ...]) -> None:
+        """``rows`` (M,) are again as they were at ``snapshot``."""
+        for now, then in zip((self.floor, self.ended, self.first), snapshot, strict=True):
+            now[rows] = then[rows]
+
     def keep(self, going: NDArray[np.bool_]) -> None:
         self.floor, self.ended, self.first = self.floor[going], self.ended[going], self.first[going]
 

@@ -36,3 +36,8 @@ class Stepper(Protocol):
     def points(self, draws: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
         """Samples and feeds as many tokens as ``draws`` (N, T) has, from a point's start: these tokens (N, T), and the
         states that predicted them (N, T, W)."""
+
+    def again(self, which: NDArray[np.bool_], draws: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+        """Takes back the last point of those M of the N rows that ``which`` (N,) names, and samples it anew with
+        ``draws`` (M, 4): its tokens (M, 4) and states (M, 4, W). ``points`` was called for one point, with a
+        ``spacing``."""
