@@ -85,10 +85,9 @@ def run(
     avatarbench run -m face-warp -p openheads-self -p openheads-cross-gt --sources 3 --limit 8
     avatarbench run -m face-warp -p portrait-cross --portraits me/ --clip talk.mp4 --size 512
     avatarbench run -m face-warp -p nersemble-self -p nersemble-cross --data-root NeRSemble
-    avatarbench run -m lam -m face-warp -p nersemble-self --data-root NeRSemble --tracker dataset --repo LAM \
-        --weights LAM-20K
-    avatarbench run -m lam -m gagavatar -p vfhq-self --data-root VFHQ --tracker vhap --tracking vhap-exports \
-        --repo lam=LAM --repo gagavatar=GAGAvatar
+    avatarbench run -m gagavatar -p vfhq-self --data-root VFHQ --repo GAGAvatar --weights GAGAvatar/assets
+    avatarbench run -m gpavatar -m cvthead -p vfhq-self --data-root VFHQ --repo gpavatar=GPAvatar --repo cvthead=CVTHead
+    avatarbench run -m lam -p nersemble-self --data-root NeRSemble --tracker dataset --repo LAM --weights LAM-20K
     avatarbench run -m face-warp -p portrait-cross batch=4 frames.start=100
     avatarbench run --resume last
     """
