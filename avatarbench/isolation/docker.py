@@ -81,7 +81,7 @@ class Docker:
             tag(recipe.name),
             *container.inside(launch.argv)[1:],
         ]
-        return Command(argv, dict(os.environ), end=("docker", "kill", container_name))
+        return Command(argv, dict(os.environ), end=("docker", "rm", "--force", container_name))
 
     def guard(self, recipe: Recipe, network: bool) -> Guard:
         return Guard(

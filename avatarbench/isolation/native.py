@@ -84,7 +84,7 @@ def native_command(recipe: Recipe, folder: Path, prefix: Path, launch: Launch, m
         cwd=launch.cwd,
         network=launch.network,
         writable=[*launch.writable, scratch],
-        read_only=launch.read_only,
+        read_only=[*launch.read_only, prefix],
         memory_bytes=int(recipe.memory_gib * GIB) if recipe.memory_gib else None,
     )
     path = {"PATH": search_path(prefix)}

@@ -40,7 +40,8 @@ class Venv:
         inside, base = str(prefix / "bin" / "python"), str(found)
         variables = dict(recipe.variables) | {"PATH": search_path(prefix), "VIRTUAL_ENV": str(prefix)}
         if uv:
-            seed = ("--seed",) if recipe.build else ()  # the commands of a build may call pip
+            # uv needs no pip; the commands of a build may.
+            seed = ("--seed",) if any("pip" in command for command in recipe.build) else ()
             make = (str(uv), "venv", "--no-project", *seed, "--python", base, str(prefix))
             install = (str(uv), "pip", "install", "--python", inside, "--requirements", str(requirements))
             again = (*install, "--reinstall")

@@ -1,0 +1,69 @@
+"""``avatarbench env``: build, list, shell and remove, as a user calls them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Cli
+from tests.units.environment_fixture import VERSION, wheel
+
+RECIPE = """
+from avatarbench.isolation.recipe import Recipe
+
+RECIPE = Recipe(method="mine", python="{python}", packages=("{package}",))
+"""
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "my_recipe.py").write_text(RECIPE.format(python=VERSION, package=wheel(tmp_path / "wheels")))
+    return {"AVATARBENCH_ENVIRONMENTS": str(tmp_path / "store")}
+
+
+def test_an_environment_from_its_build_to_its_removal(cli: Cli, env: dict[str, str], tmp_path: Path) -> None:
+    empty = cli("env", "list", env=env)
+    assert "none yet" in empty.stdout
+
+    early = cli("env", "shell", "my_recipe:RECIPE", env=env)
+    assert early.returncode == 2
+    assert "is not built. Build it with: avatarbench env build my_recipe:RECIPE" in early.stderr
+
+    built = cli("env", "build", "my_recipe:RECIPE", env=env)
+    assert built.returncode == 0, built.stderr
+    name = built.stdout.split()[0]
+    assert name.startswith("mine-")
+    assert f"building the environment {name}; its log: {tmp_path / 'store' / name / 'build.log'}" in built.stderr
+    assert "step 2 of 2: packages" in built.stderr
+
+    (row,) = (line for line in cli("env", "list", env=env).stdout.splitlines() if name in line)
+    assert row.split()[:4] == [name, "mine", "venv", "ready"]
+
+    code = "import tinypack, sys; print(tinypack.VERSION); sys.exit(7)"
+    inside = cli("env", "shell", "my_recipe:RECIPE", "--", "python", "-c", code, env=env)
+    assert (inside.stdout, inside.returncode) == ("1.0\n", 7)
+
+    wrong = cli("env", "remove", "min", env=env)
+    assert wrong.returncode == 2
+    assert f"there is no environment of 'min' in {tmp_path / 'store'}" in wrong.stderr
+    kept = cli("env", "remove", "mine", env=env)  # nobody answers the question
+    assert kept.returncode == 1
+    removed = cli("env", "remove", "mine", "--yes", env=env)
+    assert f"removed {name}" in removed.stdout
+    assert name not in cli("env", "list", env=env).stdout
+
+
+def test_a_method_of_our_own_process_has_none(cli: Cli, env: dict[str, str]) -> None:
+    done = cli("env", "build", "face-warp", env=env)
+    assert done.returncode == 2
+    assert "'face-warp' runs in avatarbench's own process: it needs no environment." in done.stderr
+    assert "did you mean" in cli("env", "build", "face-wrap", env=env).stderr
+
+
+def test_doctor_has_a_row_a_backend_and_says_what_keeps_a_process_in(cli: Cli, env: dict[str, str]) -> None:
+    done = cli("env", "doctor", env=env)
+    assert done.returncode == 0, done.stdout
+    rows = [line.split()[:2] for line in done.stdout.splitlines()]
+    assert ["venv", "yes"] in rows
+    assert {row[0] for row in rows if row} >= {"conda", "docker", "apptainer", "network", "files", "memory"}
