@@ -161,7 +161,15 @@ def table(
     from avatarbench.tables.build import load_run
 
     loaded = [load_run(find_run(name, runs_dir)) for name in runs]
+    _tell_left_out(loaded, look)
     write(_speed(loaded, look) if speed else _scores(loaded, look, scores), out)
+
+
+def _tell_left_out(runs: Sequence[Run], look: Look) -> None:
+    """CSV has no place for notes."""
+    for run in runs:
+        if run.left_out and look.format is Format.csv:
+            typer.echo(f"run {run.record.id}: {run.left_out}", err=True)
 
 
 def _ids(text: str | None) -> tuple[str, ...]:
@@ -221,6 +229,7 @@ def _beside(layout: Layout, folders: list[Path], runs: Path, look: Look, scores:
     from avatarbench.tables.published import load
 
     filled = fill(layout, load(), folders, runs, scores.metrics, scores.digits, scores.intervals, scores.also)
+    _tell_left_out(filled.chosen.runs, look)
     return paper_csv.render(filled) if look.format is Format.csv else look.content(paper_grid.lay_out(filled), fit=True)
 
 

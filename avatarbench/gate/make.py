@@ -24,7 +24,7 @@ from avatarbench.gate.baseline import (
 from avatarbench.protocol import FRAMES
 from avatarbench.run.record import RunRecord
 from avatarbench.statistics import Value
-from avatarbench.tables.build import CONFIGURATION, load_run
+from avatarbench.tables.build import configuration, load_run
 
 HASH = 16
 """Characters kept of a file's sha256: it has to tell contents apart, not to resist an attack."""
@@ -61,8 +61,8 @@ def of_folder(folder: Path, tolerances: Mapping[str, Mapping[str, float]] | None
             MethodPart(
                 id=m.id,
                 name=m.name,
-                options=m.options,
-                spec={k: m.spec[k] for k in CONFIGURATION if m.spec.get(k)},
+                options=configuration(m)["options"],
+                spec={k: v for k, v in configuration(m).items() if k != "options" and v},
                 unavailable=m.unavailable,
             )
             for m in record.methods

@@ -6,13 +6,14 @@ runs in, at which commit, and with which weights. Nothing of theirs ships.
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-from avatarbench.errors import AvatarbenchError, UsageError
+from avatarbench.errors import UsageError
 from avatarbench.isolation import environments, interpreters, repository, weights
 from avatarbench.isolation.bring import how_to_clone, how_to_get_weights
 from avatarbench.isolation.method import IsolatedMethod
@@ -97,7 +98,7 @@ class OfficialMethod(IsolatedMethod):
             # A stand-in has no weights of the method's: what was given has to be there, and is recorded.
             found += weights.problems(() if stand_in else cls.recipe.weights, path)
         if python is not None:
-            found += _faults(cls.recipe, python)
+            found += _faults(str(python))
         return found
 
     @classmethod
@@ -163,12 +164,17 @@ def _version(python: str) -> str:
     return interpreters.version_of(Path(python).expanduser().absolute()) or ""
 
 
-def _faults(recipe: Recipe, python: str) -> list[str]:
-    """Why the interpreter that the user named is of no use."""
+@cache
+def _faults(python: str) -> list[str]:
+    """Why the interpreter that the user named is of no use. Asked once a process."""
+    path = Path(python).expanduser().absolute()
     try:
-        packages = _given(recipe, python).packages
-    except AvatarbenchError as error:
-        return [f"python={python}: {error}"]
-    if not any(package.lower().startswith("numpy==") for package in packages):
-        return [f"python={python}: numpy is not installed there, which the worker needs"]
+        done = subprocess.run(
+            [str(path), "-c", "import numpy"], capture_output=True, text=True, timeout=120, check=False
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return [f"python={python} does not start: {error}"]
+    if done.returncode:
+        why = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        return [f"python={python} does not import numpy, which the worker needs: {why}"]
     return []

@@ -22,6 +22,9 @@ from avatarbench.tables.options import command
 CONFIGURATION = ("factory", "repository", "commit", "environment")
 """Fields of a method's spec that make it another method, where they differ."""
 
+PLACES = ("repo", "weights", "python", "backend")
+"""Options of official code that say where it lies here, not what it is: its commit and its weights' hashes do that."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -127,16 +130,26 @@ def _check_metrics(runs: Sequence[Run], chosen: Sequence[str]) -> None:
                     )
 
 
+def configuration(method: MethodRecord) -> dict[str, Any]:
+    """What makes it another method, where it differs: its options, and whose code it ran."""
+    found = {"options": method.options} | {k: method.spec.get(k) for k in CONFIGURATION}
+    if method.origin:
+        found["options"] = {k: v for k, v in method.options.items() if k not in PLACES}
+        found["commit"] = method.origin.get("commit")
+        found["weights"] = {name: held.get("sha256") for name, held in method.origin.get("weights", {}).items()}
+    return found
+
+
 def _check_methods(runs: Sequence[Run]) -> None:
     first: dict[str, tuple[str, dict[str, Any]]] = {}
     for run in runs:
         for method in run.record.methods:
-            configuration = {"options": method.options} | {k: method.spec.get(k) for k in CONFIGURATION}
-            other, known = first.setdefault(method.id, (run.record.id, configuration))
+            ours = configuration(method)
+            other, known = first.setdefault(method.id, (run.record.id, ours))
             for what, a in known.items():
-                if a != configuration[what]:
+                if a != (b := ours.get(what)):
                     raise UsageError(
-                        f"method '{method.id}' has {what} {a!r} in run {other} and {configuration[what]!r} in run "
+                        f"method '{method.id}' has {what} {a!r} in run {other} and {b!r} in run "
                         f"{run.record.id}: a row shows one configuration, so make two tables."
                     )
 
