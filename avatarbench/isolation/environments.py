@@ -23,6 +23,7 @@ from avatarbench.isolation.recipe import BACKENDS, Recipe
 
 EXAMINE_SECONDS = 120
 STDERR = "stderr.log"
+LONGEST_TMPDIR = 60
 
 # Runs in the environment, so in any Python from 3.8 on.
 _EXAMINE = """
@@ -108,12 +109,14 @@ class Environment:
                 raise UsageError(f"{path} does not exist, so nothing in the environment {self.name} can use it.")
         temporary = job / "tmp"
         temporary.mkdir(exist_ok=True)
+        # Python's multiprocessing makes sockets below it, whose paths end at 107 characters: else the system's folder.
+        short = {"TMPDIR": str(temporary)} if len(str(temporary)) <= LONGEST_TMPDIR else {}
         launch = Launch(
             tuple(argv),
             cwd,
             (job,),
             tuple(paths),
-            {"TMPDIR": str(temporary), **(variables or {})},
+            {**short, **(variables or {})},
             self.recipe.network if network is None else network,
         )
         command = self.backend.command(self.recipe, self.folder, launch)

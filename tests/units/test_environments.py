@@ -12,11 +12,12 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from avatarbench.errors import UsageError
-from avatarbench.isolation import environments, interpreters, sandbox, store
+from avatarbench.isolation import enter, environments, interpreters, sandbox, store
 from avatarbench.isolation.build import BuildError
 from avatarbench.isolation.environments import Environment, Process
 from avatarbench.isolation.recipe import Recipe
@@ -258,7 +259,6 @@ def test_our_own_variables_and_secrets_stay_outside(
     assert told["VIRTUAL_ENV"] == str(built.folder / "venv")
     assert told["A"] == "b"
     assert told["CUDA_VISIBLE_DEVICES"] == ""
-    assert told["TMPDIR"] == str(job / "tmp")
     assert told["PATH"].split(os.pathsep)[0] == str(built.folder / "venv" / "bin")
 
 
@@ -304,6 +304,39 @@ def test_only_the_job_folder_is_written_where_the_system_can_see_to_it(
         assert found == ["written", *["Read-only file system"] * 3, "written"]
         assert built.guard().files.startswith("all read-only but the job folder")
         assert not (shown / "new").exists()
+
+
+def test_temporary_files_go_to_the_job_folder_unless_its_path_is_too_long_for_sockets(built: Environment) -> None:
+    code = "import os, multiprocessing.connection as c; print(os.environ.get('TMPDIR'), len(c.Listener().address) > 0)"
+    with TemporaryDirectory(prefix="j", dir="/tmp") as folder:
+        assert python(built, Path(folder), code) == f"{folder}/tmp True"
+        deep = Path(folder) / ("long" * 20)
+        deep.mkdir()
+        assert python(built, deep, code) == "None True"
+
+
+def test_an_ordinary_users_way_in_shuts_off_as_much(tmp_path: Path) -> None:
+    """A user namespace, which tests that run as root would not enter."""
+    (tmp_path / "job").mkdir()
+    (tmp_path / "shown").mkdir()
+    spec = {
+        "network": False,
+        "mounts": True,
+        "user": True,
+        "writable": ["/tmp", str(tmp_path), str(tmp_path / "job")],
+        "read_only": [str(tmp_path / "shown")],
+        "cwd": str(tmp_path / "job"),
+    }
+    code = "touch within; touch ../shown/new; umount ../shown; touch ../shown/new; cat /proc/net/dev; true"
+    command = [sys.executable, "-I", "-S", str(sandbox.ENTER), json.dumps(spec), "sh", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode == enter.CANNOT_ENTER:  # user namespaces are forbidden here, and it says so
+        assert "as isolated as was asked" in done.stderr
+        return
+    assert (tmp_path / "job" / "within").exists()
+    assert not (tmp_path / "shown" / "new").exists()
+    assert done.stderr.count("Read-only file system") == 2
+    assert [line.partition(":")[0].strip() for line in done.stdout.splitlines()[2:]] == ["lo"]
 
 
 def test_a_job_folder_within_what_is_read_only_is_still_written(built: Environment, tmp_path: Path) -> None:
