@@ -14,8 +14,8 @@ SIDE = 256
 
 
 class Shim:
-    """``options``: ``repo``, ``weight_files``, ``device``. inference.py makes one picture a process, and takes
-    half a minute to start; what it calls for it is called here."""
+    """``options``: ``repo``, ``weight_files``, ``device``. inference.py makes one picture a process, and loads
+    all its networks for it; what it calls then is called here."""
 
     def __init__(self, options: dict[str, Any], job: str) -> None:
         self._device, self._job = "cuda", job

@@ -41,7 +41,7 @@ def keep_pixels() -> None:
         if str(path).lower().endswith(".jpg"):
             save(self, str(path)[:-4] + ".png")
 
-    Image.Image.save = both  # type: ignore[method-assign]
+    Image.Image.save = both  # type: ignore[assignment,method-assign,unused-ignore]
 
 
 def main() -> None:

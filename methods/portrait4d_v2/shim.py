@@ -46,7 +46,7 @@ class Shim:
         return {}
 
     def announce(self, motions: Sequence[dict[str, Any]]) -> None:
-        """Renders all frames in one job: the scripts load their networks anew each time, for half a minute."""
+        """Renders all frames in one job: the scripts load their networks anew each time."""
         self._jobs += 1
         drivers = f"drivers_{self._jobs}"
         crops, lost = self._track(drivers, [motion["image"] for motion in motions])

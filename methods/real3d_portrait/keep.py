@@ -28,7 +28,7 @@ def keep_frames(folder: str) -> None:
             Image.fromarray(np.asarray(image)).save(os.path.join(folder, f"{next(count):06d}.png"))
             return append(image, *more, **others)
 
-        writer.append_data = both
+        writer.append_data = both  # type: ignore[assignment,method-assign,unused-ignore]
         return writer
 
     imageio.get_writer = kept

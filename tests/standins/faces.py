@@ -3,6 +3,8 @@
 Copied to ``faces.py`` at the root of the stand-ins that need it. Coordinates: pixel corners at whole numbers, y down.
 """
 
+import os
+
 import numpy as np
 from PIL import Image
 
@@ -15,6 +17,15 @@ HEAD = np.array(
         [0.2484662, -0.4812824, 0.62235769],
     ]
 )
+
+
+def trap():
+    """What the file ``TRAP`` at the stand-in's root says: how it is to fail."""
+    path = os.path.join(os.path.dirname(os.path.realpath(__file__)), "TRAP")
+    if not os.path.exists(path):
+        return ""
+    with open(path) as file:
+        return file.read().strip()
 
 
 def read(path):

@@ -9,7 +9,6 @@ import json
 import os
 import sys
 from datetime import datetime
-from pathlib import Path
 
 import faces
 import numpy as np
@@ -23,7 +22,7 @@ for name in ("input_img_motion", "input_img_fvid"):
 parser.add_argument("--output_basedir", default="./output")
 parser.add_argument("--seed", type=int, default=0)
 arguments = parser.parse_args()
-TRAP = Path("TRAP").read_text().strip() if Path("TRAP").exists() else ""
+TRAP = faces.trap()
 if not os.path.exists("./pretrained_model"):
     sys.exit("it would fetch its weights here")
 open("configs/infer_config.py").close()

@@ -4,7 +4,6 @@ A file ``TRAP`` at the root makes it write nothing.
 """
 
 import argparse
-import os
 
 import face_alignment
 import faces
@@ -24,7 +23,7 @@ def driven_by_face(model, src_pth, drv_pth, out_pth, device, softmask=True):
     fa = face_alignment.FaceAlignment(face_alignment.LandmarksType.TWO_D, device=device)
     source, _ = preprocess_image(src_pth, fa, device)
     driver, points = preprocess_image(drv_pth, fa, device)
-    if os.path.exists("TRAP"):
+    if faces.trap():
         return
     picture = model(np.ones((256, 256, 3)) * faces.colour(source), faces.colour(driver)[0])
     y, x = np.mgrid[:256, :256] + 0.5

@@ -6,7 +6,6 @@ A file ``TRAP`` at the root makes it lose frame 1's coefficients, as for a face 
 import json
 import os
 import sys
-from pathlib import Path
 
 import numpy as np
 from lib.config.config import cfg
@@ -15,7 +14,7 @@ from PIL import Image
 sys.path.insert(0, os.path.abspath(".."))
 import faces
 
-TRAP = Path("../TRAP").read_text().strip() if Path("../TRAP").exists() else ""
+TRAP = faces.trap()
 open(cfg.weights).close()
 if not cfg.no_extract_frames:
     sys.exit("the stand-in has no video reader: --no_extract_frames")

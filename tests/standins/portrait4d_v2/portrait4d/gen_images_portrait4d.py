@@ -7,7 +7,6 @@ nose. A file ``TRAP`` at the root makes it fail.
 import argparse
 import os
 import sys
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -15,7 +14,7 @@ from PIL import Image
 sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..")))
 import faces
 
-TRAP = Path("../TRAP").read_text().strip() if Path("../TRAP").exists() else ""
+TRAP = faces.trap()
 parser = argparse.ArgumentParser()
 parser.add_argument("--network", default="./pretrained_models/portrait4d-v2-vfhq512.pkl")
 parser.add_argument("--srcdir", default="./examples")

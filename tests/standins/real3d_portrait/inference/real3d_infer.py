@@ -9,7 +9,6 @@ import os
 import shutil
 import sys
 import time
-from pathlib import Path
 
 import imageio
 import numpy as np
@@ -19,7 +18,7 @@ from PIL import Image
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 import faces
 
-TRAP = Path("TRAP").read_text().strip() if Path("TRAP").exists() else ""
+TRAP = faces.trap()
 parser = argparse.ArgumentParser()
 for name, default in {
     "torso_ckpt": "checkpoints/240210_real3dportrait_orig/secc2plane_torso_orig",

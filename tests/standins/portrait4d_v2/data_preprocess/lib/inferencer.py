@@ -2,7 +2,6 @@
 
 import os
 import sys
-from pathlib import Path
 
 import numpy as np
 from cropping.crop_images_portrait_model import align_img_bfm
@@ -12,7 +11,7 @@ sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..",
 import faces
 
 FOLDERS = ("align_images", "bfm_params", "bfm_vis", "2dldmks_align", "3dldmks_align")
-TRAP = Path("../TRAP").read_text().strip() if Path("../TRAP").exists() else ""
+TRAP = faces.trap()
 
 
 class Tester:
