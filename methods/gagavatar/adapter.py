@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from avatarbench.isolation.official import TOOLS, OfficialMethod
 from avatarbench.methods.gagavatar.recipe import RECIPE
+from avatarbench.methods.unpacked import not_unpacked
 
 HERE = Path(__file__).parent
+MODELS = ("assets/FLAME_with_eye.pt", "core/libs/GAGAvatar_track/assets")
+HOW = "run build_resources.sh there and in core/libs/GAGAvatar_track, which ask for FLAME's licence"
 
 
 class GagAvatar(OfficialMethod):
@@ -18,3 +22,8 @@ class GagAvatar(OfficialMethod):
     files = TOOLS
     expected = ("inference.py", "core/models", "core/data", "core/libs/GAGAvatar_track/engines")
     frame_timeout = 600.0  # of a frame that was not announced, its tracking
+
+    @classmethod
+    def lacks(cls, **options: Any) -> list[str]:
+        """What the user has yet to bring, a line each, the models in the checkout among it."""
+        return super().lacks(**options) + not_unpacked(options.get("repo"), MODELS, HOW)

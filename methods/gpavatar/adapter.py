@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from avatarbench.isolation.official import TOOLS, OfficialMethod
 from avatarbench.methods.gpavatar.recipe import RECIPE
+from avatarbench.methods.unpacked import not_unpacked
 
 HERE = Path(__file__).parent
+MODELS = ("core/libs/FLAME/assets", "core/libs/lightning_track/engines/FLAME/assets")
+HOW = "run build_resources.sh there, as its README says"
 
 
 class GpAvatar(OfficialMethod):
@@ -18,3 +22,8 @@ class GpAvatar(OfficialMethod):
     files = TOOLS
     expected = ("inference.py", "core/model", "core/libs/lightning_track", "core/utils/registry.py")
     frame_timeout = 600.0  # of a frame that was not announced, its tracking
+
+    @classmethod
+    def lacks(cls, **options: Any) -> list[str]:
+        """What the user has yet to bring, a line each, the models in the checkout among it."""
+        return super().lacks(**options) + not_unpacked(options.get("repo"), MODELS, HOW)

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-PERSPECTIVE, BICUBIC = 2, 3
+PERSPECTIVE: Any = 2
+BICUBIC: Any = 3
 """Pillow's numbers, whose names are elsewhere in one release than in another."""
 SAME = 1e-3
 """Pixels: a homography that moves no corner by more is none."""

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from avatarbench import registry
 from avatarbench.errors import AvatarbenchError, UsageError
 from avatarbench.method import Motion
+from tests.standins.common import python
 from tests.standins.heads import camera, files, motion, opened, portrait, trapped
 
 BOTH = pytest.mark.parametrize("name", ["lam", "fastavatar"])
@@ -52,6 +54,8 @@ def test_every_frame_shows_its_own_motion_where_its_camera_sees_it(name: str, tm
         images = {one.id: np.asarray(avatar.render(one)) for one in reversed(motions)}
         late = motion(3, camera=camera(cx=230, cy=270))
         images[late.id] = np.asarray(avatar.render(late))  # never announced
+        other = method.build(portrait((40, 160, 220)))  # of the same name
+        np.testing.assert_allclose(seen_source(np.asarray(other.render(motions[0]))), [40, 160, 220], atol=2)
     for one in [*motions, late]:
         image = images[one.id]
         assert image.shape == (512, 512, 3)
@@ -80,12 +84,9 @@ def test_what_an_earlier_job_left_in_the_checkout_is_not_taken_for_new(name: str
         np.save(old / "rgb.npy", np.zeros(3))
     before = files(repo)
     with opened(name, repo, repo / "weights", tmp_path / "work") as method:
-        shown = []
-        for colour in ((150, 100, 60), (40, 160, 220)):  # two portraits of one name
-            avatar = method.build(portrait(colour))
-            avatar.announce([motion(0)])
-            shown.append(seen_source(np.asarray(avatar.render(motion(0)))))
-    np.testing.assert_allclose(shown, [[150, 100, 60], [40, 160, 220]], atol=2)
+        avatar = method.build(portrait())
+        avatar.announce([motion(0)])
+        np.testing.assert_allclose(seen_source(np.asarray(avatar.render(motion(0)))), [150, 100, 60], atol=2)
     assert files(repo) == before
 
 
@@ -130,3 +131,14 @@ def test_another_projects_checkout_is_refused_with_the_command_that_brings_the_r
     ):
         pass
     assert "launch.py" in str(error.value)
+
+
+@BOTH
+def test_a_checkout_without_its_models_is_told_before_any_work(name: str, tmp_path: Path) -> None:
+    repo = trapped(name, tmp_path)
+    model = repo / "model_zoo" / "human_parametric_models" / "flame"
+    model.rename(model.with_name("README.md"))
+    factory = registry.load(registry.method(name).factory)
+    lacks = factory.obstacles(repo=str(repo), weights=str(repo / "weights"), python=python())  # type: ignore[attr-defined]
+    assert [line for line in lacks if "model_zoo/human_parametric_models" in line and "as its README says" in line]
+    assert len(lacks) == 1
