@@ -184,7 +184,8 @@ class Supervisor:
     def _new_folder(self) -> Path:
         if self.site is not None:
             self.site.folder.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix="avatarbench-job-", dir=self.site.folder if self.site else None))
+        made = tempfile.mkdtemp(prefix="avatarbench-job-", dir=self.site.folder if self.site else None)
+        return Path(made).resolve()  # the worker starts in it, where a relative name would lead elsewhere
 
     def _leave(self, folder: Path, keep: bool) -> None:
         """Remove a job folder, or keep it and say so."""

@@ -114,13 +114,13 @@ def _header(text: bytes) -> tuple[Message, list[tuple[str, list[int]]]]:
         raise WireError(f"a malformed header ({type(error).__name__}: {error}): {text[:80]!r}") from error
     total = 0
     for dtype, shape in forms:
-        if dtype not in DTYPES:
+        if not isinstance(dtype, str) or dtype not in DTYPES:
             raise WireError(f"a malformed header: an array of dtype {dtype!r}")
         if not isinstance(shape, list) or len(shape) > 8 or not all(type(n) is int and n >= 0 for n in shape):
             raise WireError(f"a malformed header: an array of shape {shape!r}")
         size = DTYPES[dtype]
         for side in shape:
-            size *= side
+            size *= max(side, 1)  # numpy has limits for arrays without elements too
         total += size
     if total > ARRAYS_LIMIT:
         raise WireError(f"a header that announces arrays of {total} bytes, where {ARRAYS_LIMIT} are allowed")

@@ -1,0 +1,64 @@
+"""That isolation is real: a method whose packages conflict with ours, beside one in our process, in one run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL
+
+from avatarbench.datasets.images import read_image
+from avatarbench.run.record import read_samples
+from tests.isolated.versions import CONFLICT, register
+from tests.standins.common import STORE
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command line where the methods of ``tests/isolated`` are installed."""
+    variables = register(folder / "installed") | {"AVATARBENCH_ENVIRONMENTS": str(STORE), "COLUMNS": "200"}
+    return subprocess.run(
+        [sys.executable, "-m", "avatarbench", "run", *arguments, "--out", "runs"],
+        cwd=folder, env={**os.environ, **variables}, capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+
+
+def test_a_method_whose_packages_conflict_with_ours_runs_beside_one_in_our_process(tmp_path: Path) -> None:
+    assert int(np.__version__.split(".")[0]) >= 2
+    assert int(PIL.__version__.split(".")[0]) >= 11
+    done = run(
+        tmp_path, "-m", "conflict", "-m", "source-copy", "-p", "clip-self", "--metric", "psnr", "--limit", "5",
+        "--size", "64", "+method.conflict.faults={f16: crash, f24: raise}",
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr  # two frames have no value
+    assert "Conflict" in done.stdout
+    assert "Source copy" in done.stdout
+    (folder,) = (tmp_path / "runs").iterdir()
+    record = json.loads((folder / "run.json").read_text())
+    found = {method["id"]: method for method in record["methods"]}
+
+    pixels = [read_image(path)[0][0, :2] for path in sorted(folder.glob("predictions/conflict/**/*.png"))]
+    assert len(pixels) == 3
+    assert all(pixel.tolist() == [[1, 26, 4], [10, 4, 0]] for pixel in pixels)
+    assert len(list(folder.glob("predictions/source-copy/**/*.png"))) == 5
+
+    about = found["conflict"]["isolation"]
+    assert about["name"] == CONFLICT.name
+    assert about["python_version"].startswith(CONFLICT.python)
+    assert {"numpy==1.26.4", "pillow==10.4.0"} <= set(about["packages"])
+    assert len(about["packages_digest"]) == 64
+    assert about["isolation"].keys() >= {"network", "files"}
+    assert found["source-copy"]["isolation"] == {}
+    assert found["conflict"]["restarts"] == 2  # the crash, and the crash of the second attempt
+    assert found["conflict"]["peak_memory_mib"] < found["source-copy"]["peak_memory_mib"]  # of the worker alone
+
+    reasons = {row["frame"]: row["reason"] for row in read_samples(folder).to_pylist() if row["method"] == "conflict"}
+    assert [frame for frame, reason in reasons.items() if reason is None] == [8, 32, 40]
+    assert "crashed (SIGSEGV) in the middle of render" in reasons[16]
+    assert reasons[24].startswith("ValueError: no luck in frame 24 (versions_shim.py, line ")
+    notes = [note for note in record["notes"] if "a job folder is kept" in note]
+    assert 1 <= len(notes) <= 3
+    assert all((Path(note.rpartition(": ")[2]) / "worker.log").exists() for note in notes)
