@@ -16,10 +16,12 @@ import os
 import runpy
 import select
 import signal
+import site
 import subprocess
 import sys
 import threading
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NoReturn
@@ -71,8 +73,9 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
         self._call: Call | None = None
 
-    def start(self, arguments: list[str], cwd: Path, env: dict[str, str]) -> Call:
-        """``avatarbench ARGUMENTS`` in ``cwd`` with the variables ``env`` and no others."""
+    def start(self, arguments: list[str], cwd: Path, env: dict[str, str], sites: Sequence[Path] = ()) -> Call:
+        """``avatarbench ARGUMENTS`` in ``cwd`` with the variables ``env`` and no others. ``sites``: further folders of
+        installed packages, as an interpreter finds them when it starts."""
         for name in env.keys() | os.environ.keys():
             if name.startswith(AT_START) and env.get(name) != os.environ.get(name):
                 raise ValueError(f"{name} is read as a process starts: use subprocess.run.")
@@ -84,7 +87,7 @@ class Server:
                 [sys.executable, __file__], bufsize=0, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL
             )
         folder = TemporaryDirectory()
-        job = {"arguments": arguments, "cwd": str(cwd), "env": env, "folder": folder.name}
+        job = {"arguments": arguments, "cwd": str(cwd), "env": env, "folder": folder.name, "sites": [*map(str, sites)]}
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(job).encode() + b"\n")
         self._call = Call(self._process, arguments, folder)
@@ -123,6 +126,8 @@ def serve() -> list[str] | None:
         if (pid := os.fork()) == 0:
             answers.close()
             become(job["cwd"], job["env"], Path(job["folder"]))
+            for site_folder in job["sites"]:
+                site.addsitedir(site_folder)
             return list(job["arguments"])
         answers.write(b"%d\n" % pid)
         answers.write(b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))

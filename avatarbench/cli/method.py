@@ -114,14 +114,14 @@ def _line(found: Checklist) -> None:
     """One method of ``--all``: its verdict and counts, and the first thing that is wrong."""
     wrong = [*found.of(("fail",)), *found.of(("warning",))]
     why = f" | {wrong[0].name}: {wrong[0].found}" if wrong else ""
-    stdout_console().print(f"{_summary(found)}{why}", soft_wrap=True, markup=False)
+    lacks = f" (lacks {len(found.blocked)} things: avatarbench method check {found.method})" if found.blocked else ""
+    stdout_console().print(f"{_summary(found)}{lacks}{why}", soft_wrap=True, markup=False)
 
 
 def _summary(found: Checklist) -> str:
     words: dict[Outcome, str] = {"pass": "passed", "warning": "warnings", "fail": "failed", "n/a": "not applicable"}
     counts = ", ".join(f"{found.count(outcome)} {word}" for outcome, word in words.items())
-    blocked = f" ({'; '.join(found.blocked)})" if found.blocked else ""
-    return f"{found.method}: {found.verdict}{blocked}: {counts}"
+    return f"{found.method}: {found.verdict}: {counts}"
 
 
 def _write(path: Path, content: Any) -> None:

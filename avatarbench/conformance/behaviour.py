@@ -142,13 +142,14 @@ def follows_row(spec: MethodSpec, scene: Scene, taken: Take) -> Row:
     return Row("behaviour", name, "warning" if least > 0 else "fail", found, todo)
 
 
-def cost_rows(taken: Take, mib: float) -> Iterator[Row]:
+def cost_rows(taken: Take, mib: float, isolated: bool) -> Iterator[Row]:
     """Seconds and memory: never wrong, for a user to know."""
+    whose = "of its worker" if isolated else "of this process, avatarbench's own part included"
     first, rest = taken.shots[0].seconds, [s.seconds for s in taken.shots[1:]]
     fps = len(rest) / max(sum(rest), 1e-9)
     found = f"build {taken.seconds:.2f} s, first frame {first:.3f} s, then {fps:.1f} frames/s"
     yield Row("cost", "time", "pass", found)
-    yield Row("cost", "peak memory", "pass", f"{mib:.0f} MiB of this process, avatarbench's own part included")
+    yield Row("cost", "peak memory", "pass", f"{mib:.0f} MiB {whose}")
 
 
 def cost_figures(taken: Take, mib: float) -> dict[str, float]:

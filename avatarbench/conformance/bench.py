@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatarbench import registry
-from avatarbench.errors import Unscorable
+from avatarbench.errors import AvatarbenchError
+from avatarbench.isolation.client import WorkerError
 from avatarbench.method import Avatar, Method, MethodSpec, Motion, Portrait
-from avatarbench.run.render import METHOD_ERRORS, check_image, seed_everything
+from avatarbench.run.render import METHOD_ERRORS, check_image, seed_everything, taken
 
 SEED = 0
 
@@ -47,6 +48,7 @@ class Take:
     error: BaseException | None = None
     seconds: float = 0.0
     shots: list[Shot] = field(default_factory=list)
+    share: float = 0.0  # seconds of announcing, a frame
     touched: list[str] = field(default_factory=list)  # inputs that came back changed
 
     def image(self, motion: str) -> NDArray[np.uint8] | None:
@@ -62,27 +64,26 @@ def construct(spec: MethodSpec, options: dict[str, Any]) -> Method:
 def take(
     spec: MethodSpec, method: Method, portrait: Portrait, motions: Sequence[Motion], announced: Sequence[Motion] = ()
 ) -> Take:
-    """Build and render. ``announced``: all that the avatar is told of beforehand, by default ``motions``.
+    """Build and render. ``announced``: what an avatar that asks for it is told of beforehand, by default ``motions``.
 
     The method gets copies, which are compared with the originals afterwards.
     """
     found = Take()
-    given = deepcopy(portrait)
-    seed_everything(SEED, spec.id, portrait.id)
-    start = time.perf_counter()
+    given, told = deepcopy(portrait), deepcopy(list(announced or motions))
     try:
+        start = _begin(spec, method, portrait.id)
         found.avatar = method.build(given)
-        found.seconds = time.perf_counter() - start
-        announce = getattr(found.avatar, "announce", None)
-        if announce is not None:
-            announce([deepcopy(m) for m in announced or motions])
+        found.seconds = taken(method, start)
+        if hasattr(found.avatar, "announce"):
+            start = _begin(spec, found.avatar, portrait.id, "announce")
+            found.avatar.announce(told)
+            found.share = taken(found.avatar, start) / len(told)
     except METHOD_ERRORS as error:
         found.error = error
     found.touched = [f"portrait.{name}" for name in changed(portrait, given)]
-    if found.error is None:
-        shape = shape_of(spec, portrait)
-        for motion in motions:
-            found.shots.append(render(spec, found, motion, shape))
+    shape = shape_of(spec, portrait)
+    for motion in motions if found.error is None else ():
+        found.shots.append(render(spec, found, motion, shape))
     return found
 
 
@@ -91,11 +92,10 @@ def render(spec: MethodSpec, of: Take, motion: Motion, shape: tuple[int, ...]) -
     if of.avatar is None:
         raise ValueError("a take without an avatar has no frames")
     given, shot = deepcopy(motion), Shot(motion.id)
-    seed_everything(SEED, spec.id, motion.id)
-    start = time.perf_counter()
     try:
+        start = _begin(spec, of.avatar, motion.id)
         shot.raw = of.avatar.render(given)
-        shot.seconds = time.perf_counter() - start
+        shot.seconds = taken(of.avatar, start) + of.share
         shot.kept = deepcopy(shot.raw)
         shot.image = check_image(shot.kept, shape).copy()
     except METHOD_ERRORS as error:
@@ -107,14 +107,22 @@ def render(spec: MethodSpec, of: Take, motion: Motion, shape: tuple[int, ...]) -
     return shot
 
 
+def _begin(spec: MethodSpec, target: object, *names: str) -> float:
+    """Seed what the next call draws from, as a run does, and the time."""
+    value = seed_everything(SEED, spec.id, *names)
+    if callable(tell := getattr(target, "seed", None)):
+        tell(value)
+    return time.perf_counter()
+
+
 def shape_of(spec: MethodSpec, portrait: Portrait) -> tuple[int, ...]:
     """What render() has to return: (H, W, 3), with alpha (H, W, 4)."""
     return (*portrait.image.shape[:2], 4 if spec.framing is not None and spec.framing.alpha else 3)
 
 
 def polite(error: BaseException) -> bool:
-    """Whether an error is one that the contract asks for: a frame that cannot be followed."""
-    return isinstance(error, Unscorable)
+    """Whether an error is meant for people, and not a crash, be it here or in a worker."""
+    return isinstance(error, AvatarbenchError) and not isinstance(error, WorkerError)
 
 
 def changed(before: Any, after: Any, prefix: str = "") -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from avatarbench import assets, registry
@@ -19,6 +20,7 @@ from avatarbench.conformance.behaviour import (
 )
 from avatarbench.conformance.bench import Take, construct, take
 from avatarbench.conformance.checklist import Checklist, Row
+from avatarbench.conformance.isolated import environment_row, opened, origin_row, restart_row
 from avatarbench.conformance.material import Material, without_face
 from avatarbench.conformance.repeat import repeat, repeat_rows
 from avatarbench.conformance.saving import saving_rows
@@ -27,7 +29,7 @@ from avatarbench.conformance.trouble import black_row, faceless_row, size_rows
 from avatarbench.errors import AvatarbenchError, UsageError, reason_of
 from avatarbench.method import Method, MethodSpec
 from avatarbench.run.memory import PeakMemory
-from avatarbench.run.render import METHOD_ERRORS
+from avatarbench.run.render import METHOD_ERRORS, memory
 
 SIZE = 256
 TRACKER = "face-landmarker"
@@ -53,15 +55,24 @@ def check(name: str, options: Mapping[str, Any] | None = None, watch: Watch = la
         todo = "bring what is missing, then check again; none of its code was run"
         found.rows.append(Row("start", "set up", "n/a", "; ".join(found.blocked), todo))
         return found
+    watch("its environment")
+    found.rows += [origin_row(spec, given), environment_row(spec, given)]
+    if found.rows[-1].outcome == "fail":
+        return found
     watch("setting it up")
     try:
         method = construct(spec, given)
     except METHOD_ERRORS as error:
         found.rows.append(Row("start", "set up", "fail", f"raised {reason_of(error)}", "see the reason"))
         return found
-    found.rows.append(Row("start", "set up", "pass", spec.factory))
-    with Material(spec) as material:
-        _run(spec, given, method, material, found, watch)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(opened(method, watch))
+        except METHOD_ERRORS as error:
+            found.rows.append(Row("start", "set up", "fail", f"open() raised {reason_of(error)}", "see the reason"))
+            return found
+        found.rows.append(Row("start", "set up", "pass", spec.factory))
+        _run(spec, given, method, stack.enter_context(Material(spec)), found, watch)
     return found
 
 
@@ -75,24 +86,30 @@ def _run(
         first = take(spec, method, scene.source, [scene.own, *scene.drivers])
     frames = frames_row(spec, first, scene.what)
     found.rows.append(frames)
-    if first.avatar is None:
+    if first.avatar is None or first.error is not None:
         return
-    found.figures = cost_figures(first, peak.mib)
+    mib = memory(method, peak)
+    found.figures = cost_figures(first, mib)
     found.rows += [info_row(first.avatar), *saving_rows(first.avatar)]
     if frames.outcome == "fail":
-        return  # the rest compares pictures
+        found.rows.append(Row("behaviour", "everything else", "n/a", "not looked at: it compares pictures"))
+        return
     watch("building it again")
     noise = without_face(scene.drivers[0])
-    repeats = repeat(spec, options, method, scene, (noise,))
+    repeats = repeat(spec, options, method, scene, noise, hasattr(first.avatar, "announce"))
     found.rows += repeat_rows(spec, scene, first, repeats)
     found.rows += [fidelity_row(spec, scene, first), follows_row(spec, scene, first)]
     watch("other pictures")
     found.rows += size_rows(spec, method, material)
-    shown = repeats.anew.shots if repeats.anew else []
-    found.rows.append(faceless_row(next((shot for shot in shown if shot.motion == noise.id), None)))
+    found.rows.append(faceless_row(repeats.odd, noise.id))
     found.rows.append(black_row(spec, method, scene))
+    found.rows.append(restart_row(spec, method, scene, first))
     takes = [one for one in (first, repeats.again, repeats.anew) if isinstance(one, Take)]
-    found.rows += [inputs_row(takes), arrays_row(takes), *cost_rows(first, peak.mib)]
+    found.rows += [
+        inputs_row(takes),
+        arrays_row(takes),
+        *cost_rows(first, mib, isolated=hasattr(method, "peak_memory_mib")),
+    ]
 
 
 def _blocked(spec: MethodSpec, options: dict[str, Any]) -> list[str]:

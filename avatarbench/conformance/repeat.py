@@ -9,6 +9,7 @@ from typing import Any
 from avatarbench.conformance.behaviour import differing, largest_difference
 from avatarbench.conformance.bench import Take, construct, take
 from avatarbench.conformance.checklist import Row
+from avatarbench.conformance.isolated import close
 from avatarbench.conformance.material import Scene
 from avatarbench.errors import reason_of
 from avatarbench.method import Method, MethodSpec, Motion
@@ -19,26 +20,33 @@ _SEEDED = "draw from generators seeded by an option; the run seeds random, numpy
 
 @dataclass
 class Repeats:
-    """``again``: by the same object, its frames in reverse; ``anew``: one frame by a second construction, which may
-    also be asked for further motions; None where it could not be constructed, ``error`` then says why."""
+    """``again``: by the same object, its frames in reverse; ``anew``: one frame by a ``second`` construction; ``odd``:
+    the take that holds the odd motion. None where it could not be constructed; ``error`` then says why."""
 
     again: Take
     anew: Take | None = None
+    odd: Take | None = None
     second: Method | None = None
     error: BaseException | None = None
 
 
 def repeat(
-    spec: MethodSpec, options: dict[str, Any], method: Method, scene: Scene, extra: tuple[Motion, ...] = ()
+    spec: MethodSpec, options: dict[str, Any], method: Method, scene: Scene, odd: Motion, announces: bool
 ) -> Repeats:
-    """Build the scene's avatar twice more. ``extra``: motions that the second is shown after its first frame."""
-    found = Repeats(take(spec, method, scene.source, list(reversed(scene.drivers))))
+    """Build the scene's avatar twice more. ``odd``: a motion that the second is shown after its first frame; by an
+    avatar of its own where the method is told of its frames beforehand, which the odd one might spoil."""
+    whole = [scene.own, *scene.drivers]
+    found = Repeats(take(spec, method, scene.source, list(reversed(scene.drivers)), whole))
+    close(method)  # of some codes no two may run at once; the next call starts its worker again
     try:
         found.second = construct(spec, options)
     except METHOD_ERRORS as error:
         found.error = error
         return found
-    found.anew = take(spec, found.second, scene.source, [scene.drivers[1], *extra])
+    frame = scene.drivers[1]
+    found.anew = take(spec, found.second, scene.source, [frame] if announces else [frame, odd], whole)
+    found.odd = take(spec, found.second, scene.source, [odd], [*whole, odd]) if announces else found.anew
+    close(found.second)
     return found
 
 
@@ -50,7 +58,10 @@ def repeat_rows(spec: MethodSpec, scene: Scene, first: Take, found: Repeats) -> 
         many = f"{len(found.again.shots)} frames rendered again, backwards, are the same to the last bit"
         yield Row("behaviour", "same pixels in any order", "pass", many)
         return
-    in_order = take(spec, found.second, scene.source, [scene.own, *scene.drivers]) if found.second else None
+    in_order = None
+    if found.second is not None:
+        in_order = take(spec, found.second, scene.source, [scene.own, *scene.drivers])
+        close(found.second)
     most = largest_difference(first, found.again, other)
     if in_order is not None and not differing(first, in_order):
         found_text = f"stateful: in order the frames are the same, backwards {len(other)} differ by up to {most} levels"

@@ -26,9 +26,10 @@ _IMPORTED = """
 import json, sys, time
 sys.path[:] = json.loads(sys.argv[1])
 begun = time.perf_counter()
-__import__(sys.argv[2])
+for module in sys.argv[3:]:
+    __import__(module)
 print(json.dumps([sorted({name.partition(".")[0] for name in sys.modules}), time.perf_counter() - begun,
-                  sys.argv[3] in sys.modules]))
+                  sys.argv[2] in sys.modules]))
 """
 
 
@@ -79,7 +80,7 @@ def _provenance(spec: MethodSpec) -> Row:
 def _readme(spec: MethodSpec) -> Row:
     if registry.owner("methods", spec.id) != "avatarbench":
         return Row("spec", "README", "n/a", "asked of avatarbench's own methods")
-    package = module_of(spec).rpartition(".")[0]
+    package = spec_module(spec).rpartition(".")[0]
     there = files(package).joinpath("README.md").is_file()
     return _row("README", "" if there else f"{package} has no README.md", "README.md", "say there what was verified")
 
@@ -133,9 +134,10 @@ def _needs(spec: MethodSpec) -> Row:
 
 
 def _import_light(spec: MethodSpec) -> Row:
-    """Imports the spec's module in a new interpreter with this one's path, and looks at what came along."""
+    """Imports the spec's module, and its recipe's, in a new interpreter with this one's path: what came along?"""
     module, factory = spec_module(spec), module_of(spec)
-    command = [sys.executable, "-c", _IMPORTED, json.dumps(sys.path), module, factory]
+    recipe = [] if spec.environment == "inprocess" else [spec.environment.partition(":")[0]]
+    command = [sys.executable, "-c", _IMPORTED, json.dumps(sys.path), factory, module, *recipe]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     name, todo = "import-light spec", "keep the spec in a module of its own that imports avatarbench.method alone"
     if done.returncode != 0:
@@ -143,10 +145,10 @@ def _import_light(spec: MethodSpec) -> Row:
         return Row("spec", name, "fail", f"{module} does not import by itself: {last[0]}", todo)
     loaded, seconds, early = json.loads(done.stdout.splitlines()[-1])
     heavy = [package for package in HEAVY if package in loaded]
-    problem = f"{module} imports {', '.join(heavy)}" if heavy else ""
+    problem = f"{' or '.join([module, *recipe])} imports {', '.join(heavy)}" if heavy else ""
     if early and factory != module:
         problem = problem or f"{module} imports the method itself, {factory}"
-    elif factory == module:
+    elif factory and factory == module:
         problem = problem or "the spec and the method are one module"
     return _row(name, problem, f"{module} in {seconds * 1000:.0f} ms", todo)
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from avatarbench.conformance.behaviour import frames_row
-from avatarbench.conformance.bench import Shot, Take, take
+from avatarbench.conformance.bench import Take, polite, take
 from avatarbench.conformance.checklist import Row
 from avatarbench.conformance.material import Material, Scene, black_portrait
-from avatarbench.errors import AvatarbenchError, reason_of
+from avatarbench.errors import reason_of
 from avatarbench.method import Method, MethodSpec
 
 SIZES = (192, 320)
@@ -17,16 +17,18 @@ SIZES = (192, 320)
 TINY = 64
 
 
-def faceless_row(shot: Shot | None) -> Row:
+def faceless_row(taken: Take | None, motion: str) -> Row:
     """A driver in which nobody is seen: a picture all the same, or Unscorable with a reason."""
     name = "a driver without a face"
+    shot = next((s for s in taken.shots if s.motion == motion), None) if taken else None
+    error = shot.error if shot else taken.error if taken else None
+    todo = "raise avatarbench.errors.Unscorable with a reason for people"
+    if error is not None:
+        if polite(error):
+            return Row("trouble", name, "pass", f"refused: {reason_of(error)}")
+        return Row("trouble", name, "fail", f"raised {reason_of(error)}", todo)
     if shot is None:
         return Row("trouble", name, "n/a", "there was no avatar to show it to")
-    todo = "raise avatarbench.errors.Unscorable with a reason for people"
-    if shot.error is not None:
-        if isinstance(shot.error, AvatarbenchError):
-            return Row("trouble", name, "pass", f"refused: {reason_of(shot.error)}")
-        return Row("trouble", name, "fail", f"raised {reason_of(shot.error)}", todo)
     if shot.wrong:
         return Row("trouble", name, "fail", shot.wrong, todo)
     return Row("trouble", name, "pass", "a valid picture")
@@ -72,9 +74,10 @@ def _odd(name: str, spec: MethodSpec, taken: Take) -> Row:
     todo = "raise avatarbench.errors.DataError with what is wrong with the portrait"
     errors = [taken.error, *(shot.error for shot in taken.shots)]
     error = next((e for e in errors if e is not None), None)
-    if isinstance(error, AvatarbenchError):
+    if error is not None and polite(error):
         return Row("trouble", name, "pass", f"refused: {reason_of(error)}")
     if error is not None:
-        return Row("trouble", name, "warning", f"raised {reason_of(error)}", todo)
+        first, *_ = reason_of(error).splitlines() or [type(error).__name__]  # a foreign command's log may follow
+        return Row("trouble", name, "warning", f"raised {first}", todo)
     row = frames_row(spec, taken, "", name)
     return replace(row, group="trouble", found=row.found.removeprefix(": "))
