@@ -154,7 +154,7 @@ class OfficialMethod(IsolatedMethod):
 
 
 def _given(recipe: Recipe, python: str) -> environments.Environment:
-    """The user's own environment. Its Python's version is theirs to choose; another than the recipe's is remarked on."""
+    """The user's own environment. Its Python's version is theirs to choose; another than asked for is remarked on."""
     path = Path(python).expanduser().absolute()
     return environments.given(replace(recipe, python=interpreters.version_of(path) or recipe.python), path)
 

@@ -19,6 +19,7 @@ from avatarbench.isolation import bring, repository, weights
 from avatarbench.isolation.official import OfficialMethod
 from avatarbench.isolation.recipe import Recipe, Weight
 from avatarbench.method import Motion, Portrait
+from tests.standins import common
 
 PINNED = "1234567890abcdef1234567890abcdef12345678"
 OTHER = "f" * 40
@@ -242,11 +243,8 @@ def test_the_mark_of_a_stand_in_counts_whatever_it_holds(
     assert "only stands in for it (STANDIN.json)" in method.remarks(origin)[0]
 
 
-def test_it_runs_in_the_users_own_environment(
-    method: type[OfficialMethod], given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AVATARBENCH_ENVIRONMENTS", str(tmp_path / "environments"))
-    given["python"] = sys.executable
+def test_it_runs_in_the_users_own_environment(method: type[OfficialMethod], given: dict[str, Any]) -> None:
+    given["python"] = common.python()
     assert method.obstacles(**given) == []  # none is built, whatever Pythons are here
     assert method.prepare(**given) == []
     run = method(**given, gain=3)
