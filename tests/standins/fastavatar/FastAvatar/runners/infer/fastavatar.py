@@ -67,8 +67,7 @@ class FastAvatarInferrer:
         frames = render(os.path.dirname(self.cfg["motion_seqs_dir"]), source)
         os.makedirs("infer_results/videos", exist_ok=True)
         name = os.path.basename(self.cfg["image_input"])
-        kept = frames[: len(frames) - (TRAP == "few")]
-        self.save_imgs_2_video(np.array(kept), f"infer_results/videos/{name}.mp4", int(self.cfg["render_fps"]))
+        self.save_imgs_2_video(np.array(frames), f"infer_results/videos/{name}.mp4", int(self.cfg["render_fps"]))
 
 
 def render(folder, source):

@@ -80,13 +80,10 @@ class LAMInferrer:
         os.makedirs(videos, exist_ok=True)
         np.save(os.path.join(videos, "video.npy"), np.zeros(1))  # in the place of an H.264 video
         wave.open(os.path.join(motion, motion.strip("/").split("/")[-1] + ".wav"), "rb").close()
-        if self.cfg.get("save_img") != "true" or TRAP == "silent":
+        if self.cfg.get("save_img") != "true":
             return
         for index, frame in enumerate(frames[: len(frames) - (TRAP == "few")]):
             Image.fromarray(frame).save(os.path.join(folder, f"{index:04d}.png"))
-        if TRAP == "cut":
-            with open(os.path.join(folder, "0000.png"), "r+b") as file:
-                file.truncate(60)
         os.makedirs("./exps/cano_gs/", exist_ok=True)
         open("./exps/cano_gs/" + os.path.basename(folder) + "_gs_offset.ply", "w").close()
 
