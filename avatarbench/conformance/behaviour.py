@@ -132,14 +132,16 @@ def follows_row(spec: MethodSpec, scene: Scene, taken: Take) -> Row:
     images = [image for m in scene.drivers if (image := taken.image(m.id)) is not None]
     if len(images) < 2:
         return Row("behaviour", name, "n/a", "there are fewer than two frames to compare")
-    least = min(float(np.abs(a.astype(int) - b).mean()) for a, b in combinations(images, 2))
+    apart = [float(np.abs(a.astype(int) - b).mean()) for a, b in combinations(images, 2)]
+    least, most = min(apart), max(apart)
     found = f"the two likest of {len(images)} frames differ by {least:.2f} levels of 255 on average"
     if least >= STILL:
         return Row("behaviour", name, "pass", found)
+    found += f", the two least like by {most:.2f}"
     if spec.role == "bound":
         return Row("behaviour", name, "n/a", f"a bound, which need not follow: {found}")
     todo = "read the motion in render(): landmarks, FLAME, or the driver's picture"
-    return Row("behaviour", name, "warning" if least > 0 else "fail", found, todo)
+    return Row("behaviour", name, "warning" if most > 0 else "fail", found, todo)
 
 
 def cost_rows(taken: Take, mib: float, isolated: bool) -> Iterator[Row]:

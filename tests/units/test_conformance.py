@@ -108,8 +108,9 @@ def test_a_bound_need_not_follow_and_is_still_shown_everything_else() -> None:
 
 
 def test_what_cannot_run_is_not_run_and_says_why() -> None:
-    assert check("splitavatar").passed
-    assert "neither code nor weights" in check("splitavatar").rows[-1].found
+    unavailable = check("splitavatar")
+    assert unavailable.passed
+    assert "neither code nor weights" in unavailable.rows[-1].found
     lam = check("lam")
     assert lam.verdict in ("not run", "fail")
     assert "git clone" in lam.blocked[0]
@@ -292,6 +293,8 @@ def test_one_picture_for_all_drivers_fails_a_method_and_not_a_bound() -> None:
     assert outcome(behaviour.follows_row(SPEC, scene(), still)) == "fail"
     assert outcome(behaviour.follows_row(replace(SPEC, role="bound"), scene(), still)) == "n/a"
     assert outcome(behaviour.follows_row(SPEC, scene(), taken(mixed))) == "pass"
+    hardly = taken(lambda m, p, d: p.image // 2 + (d.id == "d1"))
+    assert outcome(behaviour.follows_row(SPEC, scene(), hardly)) == "warning"
 
 
 # Trouble
