@@ -2,12 +2,13 @@
 
     python benchmarks/training_cost.py [--seconds S] [--tflops 312,989] [--utilisation 0.4]
 
-Operations are counted by PyTorch's own counter over shapes alone, nothing is computed: so `paper` can be counted where
-it could never run. A step is the forward pass and twice that for the backward pass, once more for what is computed anew
-under gradient checkpointing; attention counts as if no token were masked. ``--seconds``: of one core for a step of
-mini's stage one, as the training's page has them. The hours of `paper` are an estimate: steps times operations over what
-a GPU does at its peak (``--tflops``, dense bfloat16 as its maker states: A100 312, H100 989) times a share that trainings
-of this size commonly reach (``--utilisation``). Frozen encoders, rendering, LPIPS and reading data are not in it.
+Operations are counted by PyTorch's own counter over shapes alone, nothing is computed: so `paper` can be counted
+where it could never run. A step is the forward pass and twice that for the backward pass, once more for what is
+computed anew under gradient checkpointing; attention counts as if no token were masked. ``--seconds``: of one core
+for a step of mini's stage one, as the training's page has them. The hours of `paper` are an estimate: steps times
+operations over what a GPU does at its peak (``--tflops``, dense bfloat16 as its maker states: A100 312, H100 989)
+times a share that trainings of this size commonly reach (``--utilisation``). Frozen encoders, rendering, LPIPS and
+reading data are not in it.
 """
 
 from __future__ import annotations
