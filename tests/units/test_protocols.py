@@ -48,7 +48,7 @@ def test_openheads_asks_for_every_metric_that_can_be_had(name: str) -> None:
     known = [registry.metric(m) for m in registry.names("metrics") if registry.owner("metrics", m) == "avatarbench"]
     possible = {m.id for m in known if m.against != "target" or "target" in spec.provides}
     assert set(spec.metrics) == possible
-    assert "flame" not in spec.provides  # driven by a tracker's output, never by truth
+    assert "flame" in spec.provides  # where the run imports tracking; preflight says where it does not
 
 
 def test_manifests_of_older_protocols_are_what_they_were() -> None:

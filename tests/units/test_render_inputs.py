@@ -103,11 +103,29 @@ def test_a_method_gets_no_camera_and_no_truth_that_it_did_not_ask_for(data: Ners
 def test_what_a_method_wants_it_gets_where_the_protocol_provides_it(data: NersembleDataset, tmp_path: Path) -> None:
     eager = replace(SPEC, needs=("image",), wants=("camera", "flame"))
     there, not_there = (granted(eager, registry.protocol(p)) for p in ("openheads-cross-gt", "portrait-cross"))
-    assert (there.needs, not_there.needs) == (("image", "camera"), ("image",))
+    assert (there.needs, not_there.needs) == (("image", "camera", "flame"), ("image", "flame"))
     assert obstacle(eager, registry.protocol("portrait-cross")) is None
     render(data, there, tmp_path)
     assert Recorder.portraits[0].camera is not None
-    assert all(m.camera is not None for m in Recorder.motions)
+    assert all(m.camera is not None for m in Recorder.motions)  # the calibrated one: nothing is tracked here
+    assert all(m.flame is None for m in Recorder.motions)
+
+
+def test_what_was_tracked_goes_with_its_own_camera_and_what_was_not_costs_its_frame(
+    data: NersembleDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flame, camera = object(), object()
+    monkeypatch.setattr(Inputs, "flame", lambda inputs, ref: (flame, camera) if ref.index else None)
+    driven = replace(SPEC, needs=("image", "flame", "camera"))
+    manifest, state = render(data, driven, tmp_path / "needs")
+    assert {(m.flame, m.camera) for m in Recorder.motions} == {(flame, camera)}
+    assert Recorder.portraits[0].flame is None  # frame 0: a source is the method's to track
+    assert Recorder.portraits[0].camera is not None
+    lost = [pair for pair in manifest.pairs if pair.driver.index == 0]
+    assert set(state.failures) == {pair.id for pair in lost}
+    assert state.failures[lost[0].id] == f"frame 0 of '{lost[0].driver.sequence}' has no FLAME tracking"
+    _, state = render(data, replace(driven, wants=("flame",)), tmp_path / "wants")
+    assert state.failures == {}
 
 
 def test_a_portrait_without_a_face_costs_a_method_that_needs_one_and_not_one_that_wants_it(
@@ -136,7 +154,7 @@ def test_the_landmarker_is_checked_for_those_that_want_it_too() -> None:
 def test_what_the_run_filled_in_is_recorded_and_makes_the_tracker_the_judge() -> None:
     eager = replace(SPEC, needs=("image",), wants=("mediapipe", "camera", "flame"))
     found = Preflight(registry.protocol("openheads-cross"), [eager], [registry.metric("akd-mediapipe")])
-    found.absent["camera"] = "there is none"
+    found.absent |= {"camera": "there is none", "flame": "nothing was imported"}
     record = describe_method(eager, {}, found)
     assert record.reads == ["image", "mediapipe"]
     assert record.tracker_is_judge == ["akd-mediapipe"]
