@@ -22,6 +22,7 @@ from avatarbench.isolation.method import AnnouncedAvatar, IsolatedAvatar
 from avatarbench.isolation.supervisor import Lost
 from avatarbench.method import Camera, FaceTrack, Motion, Portrait, Site
 from avatarbench.run.render import seed_everything
+from benchmarks.isolation_kills import Killer
 from tests.conftest import ROOT
 from tests.isolated import Faulty, Interpreter
 
@@ -379,3 +380,19 @@ def test_the_seed_of_a_frame_is_that_of_the_run(bench: Bench) -> None:
     seed_everything(0, "faulty", "a")
     assert found[0, 0, 0] == random.randrange(256)
     assert found[0, 0, 1] == np.random.randint(256)
+
+
+def test_twenty_kills_at_random_moments_change_no_picture(bench: Bench, told: Told) -> None:
+    names = [str(number) for number in range(30)]
+    avatar = bench.avatar(announces=True)
+    avatar.announce([motion(name) for name in names])  # type: ignore[attr-defined]
+    calm = [seeded(avatar, name) for name in names]
+    found: list[np.ndarray] = []
+    killer = Killer(os.getpid(), kills=20, seed=0, progress=lambda: len(found))
+    killer.start()
+    while killer.is_alive():
+        found.append(seeded(avatar, names[len(found) % len(names)]))
+    assert killer.done == 20
+    assert len(told.restarts) in (19, 20)  # the last one may have come too late to matter
+    assert all(np.array_equal(picture, calm[number % len(names)]) for number, picture in enumerate(found))
+    assert told.notes == []  # nothing failed

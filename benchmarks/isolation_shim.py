@@ -1,0 +1,26 @@
+"""The method of benchmarks/isolation.py, for the worker and for its own process."""
+
+import numpy as np
+
+_FIELD = np.random.default_rng(1).standard_normal((128, 128))
+
+
+def work(repeats):
+    """Real work, of which ``repeats`` says how much."""
+    total = 0.0
+    for _ in range(repeats):
+        total += np.fft.fft2(_FIELD).real[0, 0]
+    return total
+
+
+class Shim:
+    def __init__(self, options, job):
+        self.repeats = options["repeats"]
+
+    def build(self, portrait):
+        self.image = portrait["image"]
+
+    def render(self, motion):
+        image = self.image.copy()
+        image[0, 0] = motion["index"] % 256, int(abs(work(self.repeats))) % 256, motion["image"][0, 0, 0]
+        return image
