@@ -17,6 +17,7 @@ def test_wheel_holds_the_packages_and_no_tests(installed: Installed) -> None:
         names = set(wheel.namelist())
     assert {"avatarbench/configs/run.yaml", "avatarbench/methods/face_warp/spec.py", "avatarbench/py.typed"} <= names
     assert "avatarbench/results/baselines/openheads-gate.json" in names
+    assert "avatarbench/conformance/templates/isolated/src/PACKAGE/shim.py.template" in names
     assert not [n for n in names if n.startswith(("tests/", "methods/", "protocols/", "configs/"))]
 
 
