@@ -93,8 +93,11 @@ def run(folder: Path, variables: dict[str, str], frames: int, kills: int, seed: 
 
     killer = Killer(process.pid, kills, seed, progress)
     killer.start()
-    code = process.wait()
-    killer.stop()
+    try:
+        code = process.wait()
+    finally:
+        process.kill()
+        killer.stop()
     if code != 0:
         raise SystemExit(f"the run in {folder} ended with exit code {code}")
     return next((folder / "runs").iterdir()), killer.done

@@ -1,11 +1,15 @@
 """The method of benchmarks/isolation.py, for the worker and for its own process."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 _FIELD = np.random.default_rng(1).standard_normal((128, 128))
 
 
-def work(repeats):
+def work(repeats: int) -> float:
     """Real work, of which ``repeats`` says how much."""
     total = 0.0
     for _ in range(repeats):
@@ -14,13 +18,13 @@ def work(repeats):
 
 
 class Shim:
-    def __init__(self, options, job):
+    def __init__(self, options: dict[str, Any], job: str) -> None:
         self.repeats = options["repeats"]
 
-    def build(self, portrait):
+    def build(self, portrait: dict[str, Any]) -> None:
         self.image = portrait["image"]
 
-    def render(self, motion):
+    def render(self, motion: dict[str, Any]) -> np.ndarray:
         image = self.image.copy()
         image[0, 0] = motion["index"] % 256, int(abs(work(self.repeats))) % 256, motion["image"][0, 0, 0]
         return image
