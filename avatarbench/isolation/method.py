@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from avatarbench.datasets.images import read_image
 from avatarbench.errors import AvatarbenchError, DataError, UsageError
 from avatarbench.isolation.process import Job, ShimFailed, Startable, Worker
 from avatarbench.isolation.supervisor import Lost, Supervisor
+from avatarbench.isolation.wire import ARRAYS_LIMIT
 from avatarbench.method import Motion, Portrait, Site
 
 if TYPE_CHECKING:
@@ -216,13 +218,20 @@ class AnnouncedAvatar(IsolatedAvatar):
 def read_inside(folder: Path, path: str) -> NDArray[np.uint8]:
     """The picture ``path`` of a job folder, (H, W, 3) uint8, links followed.
 
-    Raises ShimFailed where it lies outside, is not there or cannot be read.
+    Raises ShimFailed where it lies outside, is not there, is no file, is too large or cannot be read.
     """
     home = folder.resolve()
     try:
         found = (home / path).resolve(strict=True)
         if not found.is_relative_to(home):
             raise ShimFailed(f"render() gave the path '{path}', which is outside of its job folder: it was not read")
+        status = found.stat()
+        if not stat.S_ISREG(status.st_mode):  # a named pipe would be waited for without end
+            raise ShimFailed(f"render() gave the path '{path}', which is no file")
+        if status.st_size > ARRAYS_LIMIT:
+            raise ShimFailed(
+                f"render() gave the path '{path}', a file of {status.st_size} bytes, where {ARRAYS_LIMIT} are allowed"
+            )
         return read_image(found)[0]
     except (OSError, ValueError, RuntimeError) as error:  # ValueError: a null byte; RuntimeError: a loop of links
         raise ShimFailed(f"render() gave the path '{path}', which cannot be followed: {error}") from error

@@ -173,6 +173,8 @@ class Worker:
                 raise WireError(
                     f"an answer of type '{answer['type']}' to request {answer.get('id')}, not {message['id']}"
                 )
+            if self._sign > deadline:  # what is there already is received without a wait, so one that talks on and on
+                raise Late("no answer within its time")
 
     def _died(self, kind: str) -> WorkerError:
         """What ended it, once the log is whole."""

@@ -82,6 +82,10 @@ class Shim:
         worker.say("half of it is done")
         time.sleep(60)
 
+    def chatters(self):
+        while True:
+            worker.say("still at it")
+
     def holds(self):
         ctypes.PyDLL(None).sleep(60)  # the interpreter's lock with it
 

@@ -18,7 +18,7 @@ import pytest
 from avatarbench.errors import AvatarbenchError, Unscorable
 from avatarbench.isolation import process, supervisor, wire
 from avatarbench.isolation.client import WorkerError
-from avatarbench.isolation.method import AnnouncedAvatar, IsolatedAvatar
+from avatarbench.isolation.method import AnnouncedAvatar, IsolatedAvatar, read_inside
 from avatarbench.isolation.supervisor import Lost
 from avatarbench.method import Camera, FaceTrack, Motion, Portrait, Site
 from avatarbench.run.render import seed_everything
@@ -224,6 +224,24 @@ def test_a_frame_that_takes_too_long_is_stopped(
     assert gone(*interpreter.pids)
     assert len(interpreter.pids) == 2
     assert told.said == (["half of it is done"] * 2 if fault == "hangs" else [])
+
+
+def test_a_shim_that_talks_without_end_is_stopped_all_the_same(bench: Bench) -> None:
+    avatar = bench.avatar(timeout=0.5, faults={"f": "chatters"})
+    with pytest.raises(process.TimedOut, match="it last said 'still at it'"):
+        avatar.render(motion("f"))
+
+
+def test_what_is_no_plain_file_of_a_picture_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")  # opening it would wait without end
+    (tmp_path / "folder.png").mkdir()
+    for name in ("pipe.png", "folder.png"):
+        with pytest.raises(process.ShimFailed, match=f"the path '{name}', which is no file"):
+            read_inside(tmp_path, name)
+    with (tmp_path / "large.png").open("wb") as file:
+        file.truncate(wire.ARRAYS_LIMIT + 1)
+    with pytest.raises(process.ShimFailed, match="a file of 536870913 bytes, where 536870912 are allowed"):
+        read_inside(tmp_path, "large.png")
 
 
 def test_a_flood_of_messages_neither_blocks_the_worker_nor_fills_the_disk(bench: Bench, told: Told) -> None:
