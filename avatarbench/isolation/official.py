@@ -6,6 +6,7 @@ runs in, at which commit, and with which weights. Nothing of theirs ships.
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +24,8 @@ from avatarbench.registry import suggest
 HERE = Path(__file__).parent
 TOOLS = tuple(HERE / name for name in ("shim_tools.py", "shim_rig.py", "shim_video.py"))
 """Copied beside every shim of an official method."""
+
+DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 COMMON = ("repo", "weights", "backend", "device", "python")
 
@@ -42,6 +45,8 @@ class OfficialMethod(IsolatedMethod):
     expected: ClassVar[tuple[str, ...]] = ()
     """Paths in the repository that tell it from any other."""
     own_options: ClassVar[Mapping[str, Any]] = {}
+    cuda_only: ClassVar[bool] = False
+    """Whether its code names a CUDA device and so does not run on the CPU."""
 
     def __init__(
         self,
@@ -79,6 +84,10 @@ class OfficialMethod(IsolatedMethod):
         """Of what the user brings, what is missing or wrong, a line each."""
         known = [*COMMON, *cls.own_options]
         found = [f"it has no option '{name}'{suggest(name, known)}" for name in options if name not in known]
+        misfits = {name: why for name, value in options.items() if (why := cls._misfit(name, value))}
+        found += [f"{name}={options[name]}: {why}" for name, why in misfits.items()]
+        if misfits.keys() - cls.own_options.keys() - {"device"}:
+            return found  # what follows reads these
         try:
             cls.recipe.using(options.get("backend"))
         except UsageError as error:
@@ -100,6 +109,21 @@ class OfficialMethod(IsolatedMethod):
         if python is not None:
             found += _faults(str(python))
         return found
+
+    @classmethod
+    def _misfit(cls, name: str, value: Any) -> str:
+        """Why an option cannot have this value; "" where it can."""
+        default = cls.own_options.get(name)
+        if isinstance(default, int | float):
+            fits = isinstance(value, int | float) and not isinstance(value, bool)
+            return "" if fits else f"give a number, as {default} is"
+        if name not in COMMON or (value is None and name != "device"):
+            return ""
+        if not isinstance(value, str):
+            return "give text"
+        if name == "device" and not DEVICE.fullmatch(value):
+            return "give auto, cpu, or cuda:N"
+        return "its code runs on a CUDA device only" if name == "device" and value == "cpu" and cls.cuda_only else ""
 
     @classmethod
     def prepare(cls, **options: Any) -> Sequence[str]:

@@ -22,6 +22,7 @@ class AvatarArtist(OfficialMethod):
     shim = HERE / "shim.py"
     files = (*TOOLS, Path(placed.__file__).with_name("aligned.py"))
     expected = ("inference.py", "data_process/input_img_align_extract_ldm.py", "configs/infer_config.py")
+    cuda_only = True
     own_options: ClassVar[dict[str, Any]] = {"seed": 0, "timeout": 14400.0}
     build_timeout = 3600.0
     frame_timeout = 3600.0
@@ -30,4 +31,4 @@ class AvatarArtist(OfficialMethod):
     @classmethod
     def lacks(cls, **options: Any) -> list[str]:
         page = RECIPE.weights[0].source
-        return [*super().lacks(**options), *placed.missing(options, FILES, page), *placed.on_cpu(options)]
+        return [*super().lacks(**options), *placed.missing(options, FILES, page)]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from avatarbench.isolation.official import TOOLS, OfficialMethod
-from avatarbench.methods.portrait4d_v2 import placed
 
 from .recipe import RECIPE
 
@@ -20,7 +18,4 @@ class CvtHead(OfficialMethod):
     shim = HERE / "shim.py"
     files = TOOLS
     expected = ("inference.py", "models/cvthead.py", "decalib/deca.py", "data/transform.pkl")
-
-    @classmethod
-    def lacks(cls, **options: Any) -> list[str]:
-        return [*super().lacks(**options), *placed.on_cpu(options)]
+    cuda_only = True

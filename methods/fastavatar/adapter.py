@@ -22,6 +22,7 @@ class FastAvatar(OfficialMethod):
     shim = HERE / "shim.py"
     files = (*TOOLS, HERE / "lossless.py", HERE.parent / "lam" / "centred.py")
     expected = ("FastAvatar/launch.py", "FastAvatar/runners/infer/fastavatar.py", "configs/inference/infer.yaml")
+    cuda_only = True
     own_options: ClassVar[Mapping[str, Any]] = {"minutes": 60}
     announce_timeout = 600.0  # a frame: of few frames, tracking the portrait takes nearly all
     frame_timeout = 3600.0  # of a frame that was not announced, a whole run

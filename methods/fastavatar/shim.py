@@ -101,7 +101,5 @@ def command(launcher: str, frames: str, name: str) -> list[str]:
 
 
 def on_device(device: str) -> dict[str, str]:
-    """The environment in which ``device`` is CUDA's first: no other is asked for. Raises ShimError for the CPU."""
-    if device == "cpu":
-        raise shim_tools.ShimError("FastAvatar runs on a CUDA device only: leave device=auto, or name one as cuda:0")
+    """The environment in which ``device`` is CUDA's first: no other is asked for."""
     return {"CUDA_VISIBLE_DEVICES": device[5:]} if device.startswith("cuda:") else {}

@@ -22,6 +22,7 @@ class Lam(OfficialMethod):
     shim = HERE / "shim.py"
     files = (*TOOLS, HERE / "centred.py")
     expected = ("lam/launch.py", "lam/runners/infer/lam.py", "configs/inference/lam-20k-8gpu.yaml")
+    cuda_only = True
     own_options: ClassVar[Mapping[str, Any]] = {"minutes": 60}
     announce_timeout = 600.0  # a frame: of few frames, tracking the portrait takes nearly all
     frame_timeout = 3600.0  # of a frame that was not announced, a whole run

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from avatarbench.isolation.official import TOOLS, OfficialMethod
 
-from .placed import missing, on_cpu
+from .placed import missing
 from .recipe import RECIPE
 
 HERE = Path(__file__).parent
@@ -37,6 +37,7 @@ class Portrait4Dv2(OfficialMethod):
         "data_preprocess/bfm2flame_simplified.py",
         "portrait4d/gen_images_portrait4d.py",
     )
+    cuda_only = True
     own_options: ClassVar[dict[str, Any]] = {"timeout": 7200.0}
     build_timeout = 900.0
     frame_timeout = 900.0
@@ -45,4 +46,4 @@ class Portrait4Dv2(OfficialMethod):
     @classmethod
     def lacks(cls, **options: Any) -> list[str]:
         page = RECIPE.weights[0].source
-        return [*super().lacks(**options), *missing(options, FILES, page), *on_cpu(options)]
+        return [*super().lacks(**options), *missing(options, FILES, page)]

@@ -13,13 +13,8 @@ def missing(options: Mapping[str, Any], files: Sequence[str], source: str) -> li
     """What of ``files`` is not in the checkout ``options["repo"]``, in one line; nothing of a stand-in, which has its
     own, or where there is no checkout, which is told already."""
     given = options.get("repo")
-    root = None if given is None else Path(given).expanduser()
+    root = Path(given).expanduser() if isinstance(given, str) else None
     if root is None or not root.is_dir() or repository.stands_in_for(root) is not None:
         return []
     lacks = [name for name in files if not (root / name).exists()]
     return [f"{root} lacks files that its README has one put there: {', '.join(lacks)}; from {source}"] if lacks else []
-
-
-def on_cpu(options: Mapping[str, Any]) -> list[str]:
-    """Why a method whose code names a CUDA device cannot run on the CPU, where that was asked for."""
-    return ["device=cpu: its code runs on a CUDA device only"] if options.get("device") == "cpu" else []

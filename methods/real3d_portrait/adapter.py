@@ -24,6 +24,7 @@ class Real3DPortrait(OfficialMethod):
     shim = HERE / "shim.py"
     files = (*TOOLS, HERE / "keep.py")
     expected = ("inference/real3d_infer.py", "data_gen/utils", "modules/real3d")
+    cuda_only = True
     own_options: ClassVar[dict[str, Any]] = {"seed": 0, "timeout": 7200.0}
     frame_timeout = 1800.0
     announce_timeout = 300.0
@@ -31,4 +32,4 @@ class Real3DPortrait(OfficialMethod):
     @classmethod
     def lacks(cls, **options: Any) -> list[str]:
         page = "the shared folder of the 3DMM that its README links to"
-        return [*super().lacks(**options), *placed.missing(options, FILES, page), *placed.on_cpu(options)]
+        return [*super().lacks(**options), *placed.missing(options, FILES, page)]

@@ -111,14 +111,6 @@ def test_a_job_that_ends_well_without_its_frames_is_told_by_the_frames(
     assert "exit code 0" in str(error.value)  # which said nothing of it
 
 
-def test_a_processor_without_cuda_is_refused_by_name(tmp_path: Path) -> None:
-    repo = trapped("lam", tmp_path)
-    with opened("lam", repo, repo / "weights", tmp_path / "work", device="cpu") as method:
-        avatar = method.build(portrait())
-        with pytest.raises(AvatarbenchError, match="runs on a CUDA device only"):
-            avatar.announce([motion(0)])
-
-
 @BOTH
 def test_another_projects_checkout_is_refused_with_the_command_that_brings_the_right_one(
     name: str, tmp_path: Path

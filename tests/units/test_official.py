@@ -147,6 +147,8 @@ def test_all_that_is_given_is_checked(method: type[OfficialMethod], given: dict[
         "gian": (2, "it has no option 'gian', did you mean 'gain'?"),
         "stand_in": (False, "it has no option 'stand_in'"),
         "backend": ("vnev", "unknown backend 'vnev'"),
+        "device": ("gpu", "device=gpu: give auto, cpu, or cuda:N"),
+        "gain": ("much", "gain=much: give a number, as 1 is"),
     }
     for name, (value, why) in wrong.items():
         lacks = method.lacks(**given | {name: value})
@@ -154,6 +156,13 @@ def test_all_that_is_given_is_checked(method: type[OfficialMethod], given: dict[
         assert why in lacks[0]
         with pytest.raises(UsageError):
             method(**given | {name: value})
+
+
+def test_options_of_another_kind_are_told_in_words(method: type[OfficialMethod], given: dict[str, Any]) -> None:
+    assert method.lacks(**given | {"repo": 2024}) == ["repo=2024: give text"]
+    assert method.lacks(**given | {"device": "cpu"}) == []
+    method.cuda_only = True
+    assert method.lacks(**given | {"device": "cpu"}) == ["device=cpu: its code runs on a CUDA device only"]
 
 
 def test_another_projects_folder_is_told_by_its_files(
