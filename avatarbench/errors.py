@@ -33,7 +33,12 @@ class PreflightError(AvatarbenchError):
 
 def reason_of(error: BaseException) -> str:
     """What a sample's ``reason`` says of an error: our own message, or anybody else's with its type."""
-    return str(error) if isinstance(error, AvatarbenchError) else f"{type(error).__name__}: {error}"
+    return writable(str(error) if isinstance(error, AvatarbenchError) else f"{type(error).__name__}: {error}")
+
+
+def writable(text: str) -> str:
+    """``text`` as UTF-8 can hold it: a file's name that is no UTF-8 comes as characters that no file of ours takes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class Unscorable(AvatarbenchError):

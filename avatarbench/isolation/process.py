@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from avatarbench.errors import Unscorable
+from avatarbench.errors import Unscorable, writable
 from avatarbench.isolation import wire
 from avatarbench.isolation.client import Channel, Closed, Late, Message, WorkerError
 from avatarbench.isolation.wire import WireError
@@ -135,10 +135,10 @@ class Worker:
         with the process as it was, any other with the process gone."""
         self._count += 1
         answer = self._exchange(kind, timeout, {"type": kind, "id": self._count, **body}, answered=True)
-        self.peak_memory_mib = max(self.peak_memory_mib, float(answer.get("memory_mib", 0)))
+        self.peak_memory_mib = max(self.peak_memory_mib, answer["memory_mib"])
         if answer["type"] == "done":
             return answer.get("value")
-        text = str(answer.get("error"))
+        text = writable(str(answer.get("error")))
         if answer.get("unscorable"):
             raise Unscorable(text)
         raise ShimFailed(f"{text} ({where})" if (where := answer.get("where")) else text)
@@ -165,9 +165,11 @@ class Worker:
             answer = self._channel.receive(deadline)
             self._sign = time.monotonic()
             if answer["type"] == "say":
-                self._said = str(answer.get("text", ""))
+                self._said = writable(str(answer.get("text", "")))
                 self._hear(self._said)
             elif answer["type"] in ("done", "failed") and answer.get("id") == message["id"]:
+                if type(answer.get("memory_mib")) is not float:
+                    raise WireError(f"an answer whose memory is {str(answer.get('memory_mib'))[:80]!r}")
                 return answer
             elif answer["type"] != "beat":
                 raise WireError(

@@ -116,8 +116,8 @@ def _header(text: bytes) -> tuple[Message, list[tuple[str, list[int]]]]:
     for dtype, shape in forms:
         if not isinstance(dtype, str) or dtype not in DTYPES:
             raise WireError(f"a malformed header: an array of dtype {dtype!r}")
-        if not isinstance(shape, list) or len(shape) > 8 or not all(type(n) is int and n >= 0 for n in shape):
-            raise WireError(f"a malformed header: an array of shape {shape!r}")
+        if not isinstance(shape, list) or len(shape) > 8 or not all(_is_side(side) for side in shape):
+            raise WireError(f"a malformed header: an array of shape {str(shape)[:200]}")
         size = DTYPES[dtype]
         for side in shape:
             size *= max(side, 1)  # numpy has limits for arrays without elements too
@@ -125,6 +125,11 @@ def _header(text: bytes) -> tuple[Message, list[tuple[str, list[int]]]]:
     if total > ARRAYS_LIMIT:
         raise WireError(f"a header that announces arrays of {total} bytes, where {ARRAYS_LIMIT} are allowed")
     return message, forms
+
+
+def _is_side(side: Any) -> bool:
+    """Bounded each, or the product could be too long a number to be written in an error."""
+    return type(side) is int and 0 <= side < 1 << 63
 
 
 def _whole(value: Any, arrays: list[Any]) -> Any:

@@ -56,6 +56,10 @@ class Shim:
     def raises(self):
         raise ValueError("no luck")
 
+    def undecodable(self):
+        worker.say("reading \udcff.png")
+        raise ValueError("no \udcff.png")
+
     def cuda(self):
         raise RuntimeError("CUDA error: device-side assert triggered")
 

@@ -103,6 +103,7 @@ FORM = {"message": {"type": "done"}, "arrays": []}
         (framed({**FORM, "arrays": [{"dtype": ["uint8"], "shape": [1]}]}), "an array of dtype ['uint8']"),
         (framed({**FORM, "arrays": [{"dtype": "uint8", "shape": [-1]}]}), "an array of shape [-1]"),
         (framed({**FORM, "arrays": [{"dtype": "uint8", "shape": [True]}]}), "an array of shape [True]"),
+        (framed({**FORM, "arrays": [{"dtype": "uint8", "shape": [10**4000] * 8}]}), "an array of shape [1000"),
         (
             framed({**FORM, "arrays": [{"dtype": "float64", "shape": [1 << 30] * 3}]}),
             "announces arrays of 9903520314283042",

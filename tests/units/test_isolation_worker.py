@@ -161,6 +161,7 @@ BAD = {
     "climbs": (process.ShimFailed, r"cannot be followed: .*No such file|outside of its job folder"),
     "absent": (process.ShimFailed, r"the path 'absent.png', which cannot be followed: .*No such file"),
     "cuda": (process.ShimFailed, r"^RuntimeError: CUDA error"),
+    "undecodable": (process.ShimFailed, r"^ValueError: no \\udcff\.png"),  # written out, as no file of a run holds it
 }
 RESTARTED = {"exits", "segfault", "aborts", "garbles", "malformed", "bomb", "short", "cuda"}
 
