@@ -108,6 +108,8 @@ class Shim:
 
 
 def _lock(repo: str) -> str:
-    """One lock a checkout, for all processes of this machine; not in the checkout, which may be read-only."""
+    """One lock a checkout and user, for all processes of this machine. Not in the checkout, which may be read-only, and
+    not where TMPDIR says, which is a folder of this job's own."""
     name = hashlib.sha256(os.path.realpath(repo).encode()).hexdigest()[:12]
-    return os.path.join(tempfile.gettempdir(), f"avatarbench-real3d-{name}.lock")
+    folder = "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else tempfile.gettempdir()
+    return os.path.join(folder, f"avatarbench-real3d-{os.getuid()}-{name}.lock")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import tempfile
 from pathlib import Path
 from threading import Thread
@@ -67,11 +68,14 @@ def shows(image: np.ndarray, driver: Motion, colour: tuple[int, int, int]) -> No
 def test_real3d_is_judged_by_its_frames_and_one_job_waits_for_another(tmp_path: Path) -> None:
     repo = trapped("real3d_portrait", tmp_path)
     first, second = motion(0, COLOURS[0]), motion(1, COLOURS[1])
-    with opened("real3dportrait", repo, repo / "weights", tmp_path / "work") as method:
+    with (
+        tempfile.TemporaryDirectory() as short,  # so short that the worker's TMPDIR is in it, which nobody else shares
+        opened("real3dportrait", repo, repo / "weights", Path(short)) as method,
+    ):
         avatar = method.build(portrait())
         name = hashlib.sha256(str(repo.resolve()).encode()).hexdigest()[:12]
         shown: list[np.ndarray] = []
-        with open(Path(tempfile.gettempdir()) / f"avatarbench-real3d-{name}.lock", "a") as lock:
+        with open(f"/tmp/avatarbench-real3d-{os.getuid()}-{name}.lock", "a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             work = Thread(target=lambda: shown.append(np.asarray(avatar.render(first))))
             work.start()
