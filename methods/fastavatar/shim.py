@@ -7,6 +7,7 @@ In FastAvatar's environment (Python 3.8 on), in a workspace of links to the chec
 from __future__ import annotations
 
 import os
+import shutil
 from typing import Any
 
 import centred
@@ -32,10 +33,13 @@ class Shim:
         self.options, self.job = options, job
         self.portrait: dict[str, Any] = {}
         self.frames: dict[str, tuple[str, np.ndarray]] = {}  # motion -> picture, homography
+        self.works: list[str] = []  # of this portrait
 
     def build(self, portrait: dict[str, Any]) -> None:
         """Nothing is kept of an avatar but its frames: :meth:`announce` tracks the portrait and reconstructs it."""
-        self.portrait, self.frames = portrait, {}
+        for work in self.works:  # whose frames nobody asks for any more; its log stays
+            shutil.rmtree(work, ignore_errors=True)
+        self.portrait, self.frames, self.works = portrait, {}, []
 
     def announce(self, motions: list[dict[str, Any]]) -> None:
         """One run of FastAvatar over all the frames: (re)builds the avatar and renders them."""
@@ -46,6 +50,7 @@ class Shim:
             own=("infer_results", MINE),
             links={MINE + "/weights/" + WEIGHTS: self.options["weight_files"][WEIGHTS]},
         )
+        self.works.append(work)
         mine = os.path.join(work, MINE)
         # A folder of one picture: its tracker of one or several pictures finds nothing in a path that is a file.
         shim_tools.write_image(os.path.join(mine, "source", name, name + ".png"), self.portrait["image"])

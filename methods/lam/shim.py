@@ -7,6 +7,7 @@ directory (``exps``, ``tracking_output``) is this job's own, so that nothing of 
 from __future__ import annotations
 
 import os
+import shutil
 import wave
 from typing import Any
 
@@ -34,10 +35,13 @@ class Shim:
         self.options, self.job = options, job
         self.portrait: dict[str, Any] = {}
         self.frames: dict[str, tuple[str, np.ndarray]] = {}  # motion -> picture, homography
+        self.works: list[str] = []  # of this portrait
 
     def build(self, portrait: dict[str, Any]) -> None:
         """LAM has no avatar apart from its frames: the portrait is tracked and reconstructed by :meth:`announce`."""
-        self.portrait, self.frames = portrait, {}
+        for work in self.works:  # whose frames nobody asks for any more; its log stays
+            shutil.rmtree(work, ignore_errors=True)
+        self.portrait, self.frames, self.works = portrait, {}, []
 
     def announce(self, motions: list[dict[str, Any]]) -> None:
         """One run of LAM over all the frames: (re)builds the avatar and renders them."""
@@ -49,6 +53,7 @@ class Shim:
         work = shim_tools.workspace(
             self.options["repo"], os.path.join(self.job, name), own=("exps", "tracking_output", MINE), links=links
         )
+        self.works.append(work)
         mine = os.path.join(work, MINE)
         shim_tools.write_image(os.path.join(mine, "source", name + ".png"), self.portrait["image"])
         turned = [centred.centred(motion["camera"], SIZE) for motion in motions]

@@ -56,6 +56,8 @@ def test_every_frame_shows_its_own_motion_where_its_camera_sees_it(name: str, tm
         images[late.id] = np.asarray(avatar.render(late))  # never announced
         other = method.build(portrait((40, 160, 220)))  # of the same name
         np.testing.assert_allclose(seen_source(np.asarray(other.render(motions[0]))), [40, 160, 220], atol=2)
+        (kept,) = (tmp_path / "work").rglob("avatarbench_job")  # the first portrait's frames fill no disk
+        assert len(list(kept.rglob("images/*/*.png" if name == "lam" else "frames/*/*.png"))) == 1
     for one in [*motions, late]:
         image = images[one.id]
         assert image.shape == (512, 512, 3)
