@@ -8,7 +8,7 @@ from avatarbench.isolation.recipe import Recipe
 def how_to_clone(recipe: Recipe) -> str:
     """The commands that bring the repository at the pinned commit, and the option that names it."""
     folder = recipe.repository.rstrip("/").rpartition("/")[2].removesuffix(".git")
-    checkout = f" && git -C {folder} checkout {recipe.commit}" if recipe.commit else ""
+    checkout = f" && git -C {folder} checkout --recurse-submodules {recipe.commit}" if recipe.commit else ""
     return f"git clone --recurse-submodules {recipe.repository}{checkout}; then --repo {folder}"
 
 

@@ -128,7 +128,7 @@ def test_without_anything_it_says_how_all_of_it_is_had(method: type[OfficialMeth
     lacks = method.lacks()
     assert lacks[0] == (
         "its repository was not given: git clone --recurse-submodules https://github.com/somebody/tiny && "
-        f"git -C tiny checkout {PINNED}; then --repo tiny"
+        f"git -C tiny checkout --recurse-submodules {PINNED}; then --repo tiny"
     )
     assert lacks[1] == (
         "its weights were not given: model.pt (the model), the page of tiny; then --weights FILE, or the FOLDER that "
