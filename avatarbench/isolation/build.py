@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -114,6 +116,7 @@ def _run(name: str, step: Step, argv: Sequence[str], lock: int, progress: Progre
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
                 pass_fds=(lock,),
             )
         except OSError as error:
@@ -122,7 +125,8 @@ def _run(name: str, step: Step, argv: Sequence[str], lock: int, progress: Progre
         _watch(process, lambda: progress.line(_last_lines(log, start, 1)))
     finally:
         if process.poll() is None:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     if process.returncode:
         how = f"exit code {process.returncode}" if process.returncode > 0 else f"signal {-process.returncode}"

@@ -4,7 +4,8 @@
 SPEC, a JSON object, asks: ``network`` false: a network of its own, with nothing but a loopback; ``mounts`` true: every
 file system read-only but for the paths of ``writable``; ``read_only``: paths that are so wherever they lie; ``user``
 true: do this in a user namespace, as an ordinary user has to; ``data``: bytes of memory; ``cwd``: where to start;
-``die``: end when the parent does. ``enter.py --probe`` prints which of these the system allows.
+``die``: end when the parent does, and with it, however it ends, all of its process group, of which it is the leader.
+``enter.py --probe`` prints which of these the system allows.
 
 Namespaces by system calls and not by ``unshare(1)``: the command keeps its user id and has no privilege left in them.
 """
@@ -14,6 +15,7 @@ import fcntl
 import json
 import os
 import resource
+import signal
 import socket
 import struct
 import sys
@@ -105,6 +107,22 @@ def prepare(spec: Spec) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (spec["data"], spec["data"]))
     if spec.get("die"):
         check(libc.prctl(DIE_WITH_PARENT, KILL, 0, 0, 0), "prctl PR_SET_PDEATHSIG")
+        leave_nothing()
+
+
+def leave_nothing() -> None:
+    """Fork a watcher that sleeps until this process ends and then ends its group: the compilers of an installer, which
+    the death of an installer's parent does not reach."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    leader = os.getpid()
+    if os.fork() == 0:
+        libc.prctl(DIE_WITH_PARENT, signal.SIGUSR1, 0, 0, 0)
+        if os.getppid() == leader:  # or it has ended before it was asked for a signal
+            signal.sigwait({signal.SIGUSR1})
+        if os.getpgrp() == leader:
+            os.killpg(leader, KILL)
+        os._exit(0)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
 
 
 def try_out(spec: Spec) -> str:

@@ -90,6 +90,13 @@ def wait_for(path: Path) -> None:
         time.sleep(0.02)
 
 
+def wait_for_the_end_of(pid: int) -> None:
+    until = time.monotonic() + 20
+    while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][:3]:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
 def test_it_holds_its_own_packages_and_says_which(built: Environment, job: Path) -> None:
     assert python(built, job, "import tinypack, sys; print(tinypack.VERSION, sys.prefix)") == (
         f"1.0 {built.folder / 'venv'}"
@@ -116,12 +123,16 @@ def test_what_is_built_is_found_and_not_built_again(built: Environment, monkeypa
 
 def test_a_killed_build_goes_on_at_its_step(root: Path, tmp_path: Path) -> None:
     started, flag = tmp_path / "started", tmp_path / "go"
-    code = f"import os, time; open({str(started)!r}, 'a').write('x'); os.path.exists({str(flag)!r}) or time.sleep(600)"
+    code = (
+        f"import os, subprocess\nif not os.path.exists({str(flag)!r}):\n"
+        f"    child = subprocess.Popen(['sleep', '600'])\n    open({str(flag)!r}, 'w').write(str(child.pid))\n"
+        f"open({str(started)!r}, 'a').write('x')\n'child' in dir() and child.wait()\n"
+    )
     recipe = tiny(tmp_path / "wheels", build=(("python", "-c", "print('first')"), ("python", "-c", code)))
     with builder(recipe, root) as process:
         wait_for(started)
         process.kill()
-    flag.touch()
+    wait_for_the_end_of(int(flag.read_text()))  # what the step itself had started, as installers do with compilers
     assert environments.find(recipe) is None
     heard = Heard()
     env = environments.ensure(recipe, progress=heard)
@@ -369,10 +380,7 @@ def test_a_kill_takes_along_what_the_process_started(built: Environment, job: Pa
     process.kill()
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
-    until = time.monotonic() + 20
-    while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().rpartition(")")[2][:3]:
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    wait_for_the_end_of(child)
 
 
 def test_a_path_that_is_not_there_is_told_before_anything_is_started(built: Environment, job: Path) -> None:
