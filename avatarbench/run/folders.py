@@ -110,6 +110,7 @@ def score_frames(
 
     All that can be wrong with the request is found before the run has a folder.
     """
+    refuse_stand_in(request.predictions.path)
     ids = _check_ids(request)
     specs, lacking = choose_metrics(request)
     for spec in specs:
@@ -131,6 +132,26 @@ def score_frames(
         notes = [*request.predictions.notes(), *request.references.notes()]
         finish(record, samples, sets, sizes, notes, len(ids))
     return folder, record
+
+
+def refuse_stand_in(path: Path) -> None:
+    """Frames that a run keeps of what only stood in for a method are no way around its mark, whatever they are named.
+
+    Raises UsageError.
+    """
+    whole = path.resolve()
+    for folder in whole.parents:
+        if not (folder / "run.json").is_file():
+            continue
+        try:
+            methods = RunRecord.load(folder).methods
+        except DataError:  # somebody else's file of that name
+            continue
+        within = whole.relative_to(folder).parts
+        if name := next((m.name for m in methods if m.stands_in and m.id in within), None):
+            raise UsageError(
+                f"{path} holds frames of {name} in the run {folder}: what stands in for a method is not scored."
+            )
 
 
 def _size(frames: Frames) -> int:

@@ -7,13 +7,16 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
 from avatarbench.cli import app
 from avatarbench.errors import UsageError
 from avatarbench.gate.make import of_folder
+from avatarbench.run.folders import refuse_stand_in
 from avatarbench.run.record import RunRecord
 from avatarbench.statistics import summarise, values_of
 from avatarbench.tables import html, latex, markdown, terminal, tidy
@@ -113,6 +116,21 @@ def test_a_papers_table_refuses_to_be_filled_with_it(alone: Path, folder: Path) 
     assert done.exit_code == 0, done.output
     assert "99.0" not in done.stdout
     assert "98.5" not in done.stdout
+
+
+def test_its_kept_frames_are_not_scored_under_another_name(folder: Path) -> None:
+    for name in ("lam", "real"):
+        (folder / "predictions" / name / "face" / "clip").mkdir(parents=True)
+    picture = Image.fromarray(np.zeros((8, 8, 3), np.uint8))
+    kept = {name: folder / "predictions" / name / "face" / "clip" / "000000.png" for name in ("lam", "real")}
+    for path in kept.values():
+        picture.save(path)
+    asked = ["score", str(kept["lam"].parent), str(kept["real"].parent), "--metric", "psnr", "--out", str(folder / "r")]
+    done = CliRunner().invoke(app, asked)
+    assert isinstance(done.exception, UsageError)
+    assert f"holds frames of LAM (stand-in) in the run {folder}" in str(done.exception)
+    assert not (folder / "r").exists()
+    refuse_stand_in(kept["real"].parent)
 
 
 def test_where_official_code_lies_makes_no_other_method_and_its_commit_does() -> None:
