@@ -89,10 +89,11 @@ def shell(
     started = found.backend.command(recipe, found.folder, launch)
     with store.in_use(found.folder.name) as using:
         try:
-            done = subprocess.run(started.argv, env=started.variables, check=False, pass_fds=(using,))
+            process = subprocess.Popen(started.argv, env=started.variables, pass_fds=(using,))
         except OSError as error:
             raise AvatarbenchError(f"{started.argv[0]} cannot be started: {error.strerror}.") from error
-    raise typer.Exit(done.returncode if done.returncode >= 0 else 128 - done.returncode)
+        code = _wait(process)
+    raise typer.Exit(code if code >= 0 else 128 - code)
 
 
 @app.command(
@@ -167,6 +168,15 @@ def _folder(repo: Path | None) -> Path | None:
     if not repo.expanduser().is_dir():
         raise UsageError(f"--repo names {repo}, which is no folder.")
     return repo.expanduser().resolve()
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """Its exit code. Ctrl-C reaches what runs inside by itself, which may live on, as an interpreter at its prompt."""
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue
 
 
 def _is_terminal() -> bool:

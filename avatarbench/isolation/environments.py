@@ -22,6 +22,7 @@ from avatarbench.isolation.given import Given
 from avatarbench.isolation.recipe import BACKENDS, Recipe
 
 EXAMINE_SECONDS = 120
+END_SECONDS = 30
 STDERR = "stderr.log"
 LONGEST_TMPDIR = 60
 
@@ -45,7 +46,12 @@ class Process(subprocess.Popen[bytes]):
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
         if self.end_command:
-            subprocess.run(self.end_command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+            with suppress(
+                subprocess.TimeoutExpired, OSError
+            ):  # a daemon that does not answer must not keep a run from its end
+                subprocess.run(
+                    self.end_command, stdin=subprocess.DEVNULL, capture_output=True, timeout=END_SECONDS, check=False
+                )
             self.end_command = ()
 
 

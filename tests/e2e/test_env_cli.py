@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from avatarbench.cli.env import _wait
 from tests.conftest import Cli
 from tests.units.environment_fixture import VERSION, wheel
 
@@ -52,6 +54,21 @@ def test_an_environment_from_its_build_to_its_removal(cli: Cli, env: dict[str, s
     removed = cli("env", "remove", "mine", "--yes", env=env)
     assert f"removed {name}" in removed.stdout
     assert name not in cli("env", "list", env=env).stdout
+
+
+def test_ctrl_c_is_for_what_runs_inside() -> None:
+    """The command line waits on, or the shell would lose its terminal to the caller's."""
+
+    class Interrupted:
+        codes: ClassVar[list[BaseException | int]] = [KeyboardInterrupt(), KeyboardInterrupt(), 130]
+
+        def wait(self) -> int:
+            code = self.codes.pop(0)
+            if isinstance(code, BaseException):
+                raise code
+            return code
+
+    assert _wait(Interrupted()) == 130  # type: ignore[arg-type]
 
 
 def test_a_method_of_our_own_process_has_none(cli: Cli, env: dict[str, str]) -> None:

@@ -118,6 +118,15 @@ def test_a_killed_client_of_docker_takes_its_container_along(
     assert programs.calls("docker", "rm") == [["docker", "rm", "--force", run[run.index("--name") + 1]]]
 
 
+def test_a_daemon_that_does_not_answer_a_kill_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environments, "END_SECONDS", 0.1)
+    process = environments.Process(["true"])
+    process.end_command = ("sleep", "60")
+    process.wait()
+    process.kill()
+    assert process.end_command == ()
+
+
 def test_a_dockerfile_holds_argument_lists_and_shows_the_checkout_without_keeping_it(recipe: Recipe) -> None:
     lines = docker.dockerfile(recipe, True).splitlines()
     assert lines[0] == "FROM nvidia/cuda:11.8.0-devel-ubuntu22.04"
