@@ -84,8 +84,8 @@ class OfficialMethod(IsolatedMethod):
         """Of what the user brings, what is missing or wrong, a line each."""
         known = [*COMMON, *cls.own_options]
         found = [f"it has no option '{name}'{suggest(name, known)}" for name in options if name not in known]
-        misfits = {name: why for name, value in options.items() if (why := cls._misfit(name, value))}
-        found += [f"{name}={options[name]}: {why}" for name, why in misfits.items()]
+        misfits = {name: wrong for name, value in options.items() if (wrong := cls._misfit(name, value))}
+        found += [f"{name}={options[name]}: {wrong}" for name, wrong in misfits.items()]
         if misfits.keys() - cls.own_options.keys() - {"device"}:
             return found  # what follows reads these
         try:
