@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
-from avatarbench.cli.env import _wait
+from avatarbench.cli.env import _wait, app
+from avatarbench.errors import AvatarbenchError, UsageError
 from tests.conftest import Cli
 from tests.units.environment_fixture import VERSION, wheel
 
@@ -24,13 +28,22 @@ def env(tmp_path: Path) -> dict[str, str]:
     return {"AVATARBENCH_ENVIRONMENTS": str(tmp_path / "store")}
 
 
-def test_an_environment_from_its_build_to_its_removal(cli: Cli, env: dict[str, str], tmp_path: Path) -> None:
-    empty = cli("env", "list", env=env)
-    assert "none yet" in empty.stdout
+def here(*arguments: str) -> Result:
+    """``avatarbench env`` in this process, whose errors the command line would print."""
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, list(arguments))
+    if isinstance(result.exception, AvatarbenchError):
+        raise result.exception
+    return result
 
-    early = cli("env", "shell", "my_recipe:RECIPE", env=env)
-    assert early.returncode == 2
-    assert "is not built. Build it with: avatarbench env build my_recipe:RECIPE" in early.stderr
+
+def test_an_environment_from_its_build_to_its_removal(
+    cli: Cli, env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AVATARBENCH_ENVIRONMENTS", env["AVATARBENCH_ENVIRONMENTS"])
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "none yet" in here("list").stdout
+    with pytest.raises(UsageError, match=r"is not built\. Build it with: avatarbench env build my_recipe:RECIPE"):
+        here("shell", "my_recipe:RECIPE")
 
     built = cli("env", "build", "my_recipe:RECIPE", env=env)
     assert built.returncode == 0, built.stderr
@@ -39,21 +52,18 @@ def test_an_environment_from_its_build_to_its_removal(cli: Cli, env: dict[str, s
     assert f"building the environment {name}; its log: {tmp_path / 'store' / name / 'build.log'}" in built.stderr
     assert "step 2 of 2: packages" in built.stderr
 
-    (row,) = (line for line in cli("env", "list", env=env).stdout.splitlines() if name in line)
+    (row,) = (line for line in here("list").stdout.splitlines() if name in line)
     assert row.split()[:4] == [name, "mine", "venv", "ready"]
 
     code = "import tinypack, sys; print(tinypack.VERSION); sys.exit(7)"
     inside = cli("env", "shell", "my_recipe:RECIPE", "--", "python", "-c", code, env=env)
     assert (inside.stdout, inside.returncode) == ("1.0\n", 7)
 
-    wrong = cli("env", "remove", "min", env=env)
-    assert wrong.returncode == 2
-    assert f"there is no environment of 'min' in {tmp_path / 'store'}" in wrong.stderr
-    kept = cli("env", "remove", "mine", env=env)  # nobody answers the question
-    assert kept.returncode == 1
-    removed = cli("env", "remove", "mine", "--yes", env=env)
-    assert f"removed {name}" in removed.stdout
-    assert name not in cli("env", "list", env=env).stdout
+    with pytest.raises(UsageError, match=re.escape(f"there is no environment of 'min' in {tmp_path / 'store'}")):
+        here("remove", "min")
+    assert here("remove", "mine").exit_code == 1  # nobody answers the question
+    assert f"removed {name}" in here("remove", "mine", "--yes").stdout
+    assert name not in here("list").stdout
 
 
 def test_ctrl_c_is_for_what_runs_inside() -> None:
