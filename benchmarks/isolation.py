@@ -2,13 +2,13 @@
 
     python benchmarks/isolation.py [--frames 5] [--rounds 40] [--size 512] [--quick]
 
-Two methods: a trivial one (the portrait, one pixel changed), and one that works for 50 ms. Its work is real, a
-transform of Fourier over and over, as often as 50 ms take in this process before anything is measured: a sleep would
-hide what two processes take from each other. Both sides run the same file, single-threaded, take turns within one run
-of this script, and give the same pixels, which is checked; the median frame of a round counts, and of the rounds the
-least. A frame of the worker carries the driver's picture to it and the rendered one back over pipes, through whatever
-keeps the process in on this machine. Peak memory is resident: of this process at its end, with all that the benchmark
-imports, and of the worker. Last line: frames a second of the worker / of this process, at 50 ms.
+Two methods: a trivial one (the portrait, one pixel changed), and one that works for 50 ms. Its work is real, products
+of matrices, as many as 50 ms take in this process before anything is measured: a sleep would hide what two processes
+take from each other. Both sides run the same file, single-threaded, take turns within one run of this script, and give
+the same pixels, which is checked; the median frame of a round counts, and of the rounds the least. A frame of the
+worker carries the driver's picture to it and the rendered one back over pipes, through whatever keeps the process in on
+this machine. Peak memory is resident: of this process at its end, with all that the benchmark imports, and of the
+worker. Last line: frames a second of the worker / of this process, at 50 ms.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Worked(IsolatedMethod):
 
 
 def calibrate(seconds: float) -> int:
-    """How many transforms take ``seconds`` here."""
+    """How many products take ``seconds`` here."""
     isolation_shim.work(3)
     return max(1, round(seconds / min(_timed(lambda: isolation_shim.work(4)) / 4 for _ in range(300))))
 

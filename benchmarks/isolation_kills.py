@@ -1,6 +1,6 @@
 """Two hundred kills of a worker in the middle of one run, and what is different afterwards: nothing.
 
-    python benchmarks/isolation_kills.py [--kills 200] [--seed 0] [--frames 400]
+    python benchmarks/isolation_kills.py [--kills 200] [--seed 0] [--frames 471]
 
 Runs `avatarbench run` twice on the embedded clip with the same method in an environment of its own, once undisturbed,
 once while its worker is killed (SIGKILL, or SIGTERM) at random moments: a third of them while it starts or builds, the
@@ -115,7 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--frames", type=int, default=400)
+    parser.add_argument("--frames", type=int, default=471)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)

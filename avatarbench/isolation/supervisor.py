@@ -25,6 +25,10 @@ KEPT = 3
 """Job folders of failed work that are kept; further ones are removed, as frames that fail alike leave the same."""
 
 
+class KilledAgain(Killed):
+    """One kill from outside too many, with nothing finished between them."""
+
+
 class Lost(AvatarbenchError):
     """An avatar that could not be built again after a restart: all of its frames that are left fail with it."""
 
@@ -93,12 +97,13 @@ class Supervisor:
             except Unscorable:
                 self._kills = 0
                 raise
+            except KilledAgain:
+                raise
             except Killed as error:
-                if avatar is None or self._workers:  # a rebuild has counted its own
-                    self._kills += 1
+                self._kills += 1
                 self._drop(error, keep=False)
                 if self._kills > KILLS:
-                    raise Killed(f"{error}, {self._kills} times in a row: is the memory too small?") from error
+                    raise KilledAgain(f"{error}, {self._kills} times in a row: is the memory too small?") from error
             except WorkerError as error:
                 failures += 1
                 self._failed = True
@@ -114,7 +119,7 @@ class Supervisor:
             return
         try:
             self._persist(lambda worker: self._place(avatar, worker))
-        except Killed:
+        except KilledAgain:
             raise
         except (WorkerError, Unscorable) as error:
             raise Lost(f"the avatar could not be built again after a restart: {error}") from error

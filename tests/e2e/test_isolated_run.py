@@ -10,9 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import PIL
+import pytest
 
 from avatarbench.datasets.images import read_image
+from avatarbench.isolation import environments, interpreters
+from avatarbench.isolation.process import ShimFailed
+from avatarbench.isolation.recipe import Recipe
+from avatarbench.method import Motion, Portrait
 from avatarbench.run.record import read_samples
+from benchmarks import isolation
+from tests.isolated import Faulty
 from tests.isolated.versions import CONFLICT, register
 from tests.standins.common import STORE
 
@@ -62,3 +69,32 @@ def test_a_method_whose_packages_conflict_with_ours_runs_beside_one_in_our_proce
     notes = [note for note in record["notes"] if "a job folder is kept" in note]
     assert 1 <= len(notes) <= 3
     assert all((Path(note.rpartition(": ")[2]) / "worker.log").exists() for note in notes)
+
+
+def test_the_benchmark_compares_equal_pictures_and_ends_with_its_ratio(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["isolation.py", "--quick", "--size", "64"])
+    isolation.main()
+    *_, trivial, worked, last = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in (trivial, worked)] == ["trivial", "50 ms"]
+    assert 0.1 < float(last.removeprefix("ratio: ")) < 10
+
+
+def test_the_oldest_python_of_this_machine_runs_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AVATARBENCH_ENVIRONMENTS", str(STORE))
+    numpy = {"3.8": "1.24.4", "3.9": "1.26.4", "3.10": "1.26.4", Faulty.recipe.python: np.__version__}
+    oldest = next(version for version in numpy if interpreters.find(version))
+    recipe = Recipe(method="oldest", python=oldest, packages=(f"numpy=={numpy[oldest]}",))
+    image = np.random.default_rng(0).integers(0, 255, (32, 32, 3)).astype(np.uint8)
+    method = Faulty(environments.ensure(recipe), announces=True, faults={"e": "raises"})
+    try:
+        avatar = method.build(Portrait("p", image))
+        avatar.announce([Motion(name, 0, image) for name in "abe"])  # type: ignore[attr-defined]
+        found = avatar.render(Motion("b", 7, image))
+        with pytest.raises(ShimFailed, match="ValueError: no luck"):
+            avatar.render(Motion("e", 0, image))
+    finally:
+        method.close()
+    assert np.array_equal(found[1:], image[1:])
+    assert found[0, :2, 2].tolist() == [7, 1]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from avatarbench.isolation.method import IsolatedMethod
+from avatarbench.isolation.process import Startable
 from avatarbench.isolation.recipe import Recipe
 
 HERE = Path(__file__).parent
@@ -51,9 +52,8 @@ class Faulty(IsolatedMethod):
     frame_timeout = 20.0
     announce_timeout = 10.0
 
-    def __init__(self, interpreter: Interpreter | None = None, **options: Any) -> None:
-        self.interpreter = interpreter or Interpreter()
-        super().__init__(environment=self.interpreter, options=options)
+    def __init__(self, interpreter: Startable | None = None, **options: Any) -> None:
+        super().__init__(environment=interpreter or Interpreter(), options=options)
 
     @classmethod
     def obstacles(cls, **options: Any) -> Sequence[str]:

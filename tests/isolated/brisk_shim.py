@@ -19,7 +19,7 @@ class Shim:
 
     def render(self, motion):
         image = self.image // 2 + motion["image"] // 4
-        for _ in range(20):
+        for _ in range(100):
             image = np.sort(image, axis=random.randrange(2))
         image[0, 0] = random.randrange(256), np.random.randint(256), self.shade
         image[0, 1] = self.known[motion["id"]] % 256

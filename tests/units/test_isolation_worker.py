@@ -114,7 +114,8 @@ def gone(*pids: int) -> bool:
 
 
 def test_a_picture_is_the_one_that_the_same_seeds_give_in_this_process(bench: Bench, told: Told) -> None:
-    method = bench.method()
+    interpreter = Interpreter()
+    method = bench.method(interpreter)
     avatar = method.build(portrait())
     assert avatar.info["gaussians"] == 7
     assert not isinstance(avatar, AnnouncedAvatar)
@@ -125,7 +126,7 @@ def test_a_picture_is_the_one_that_the_same_seeds_give_in_this_process(bench: Be
     assert np.array_equal(seeded(avatar, "c"), expected())
     assert (method.restarts, told.restarts) == (0, [])
     assert 10 < method.peak_memory_mib < 1000
-    (pid,) = method.interpreter.pids
+    (pid,) = interpreter.pids
     method.close()
     assert gone(pid)
     assert not told.site.folder.parent.exists()  # no job folder is left behind
@@ -296,9 +297,10 @@ def test_an_avatar_that_cannot_be_built_again_is_lost_with_the_frames_that_are_l
     bench: Bench, told: Told, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
-    avatar = bench.avatar(faults={"p": "raises"}, gate=str(gate))
+    interpreter = Interpreter()
+    avatar = bench.avatar(interpreter, faults={"p": "raises"}, gate=str(gate))
     gate.touch()
-    os.kill(bench.methods[0].interpreter.pids[-1], signal.SIGKILL)
+    os.kill(interpreter.pids[-1], signal.SIGKILL)
     with pytest.raises(Lost, match="could not be built again after a restart: ValueError: no luck"):
         avatar.render(motion("fine"))
     restarts = len(told.restarts)
