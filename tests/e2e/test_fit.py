@@ -137,7 +137,7 @@ def test_a_fit_that_was_stopped_ends_with_the_same_bytes(
 def test_mistakes_are_named_and_nothing_is_left_behind(here: Here, data: Path, tmp_path: Path) -> None:
     first, second = takes(data)
     for arguments, code, message in (
-        (("--preset", "medium"), 2, "there is no preset 'medium'. Known: mini, mini-cloud, paper"),
+        (("--preset", "medium"), 2, "there is no preset 'medium'. Known: mini, mini-cloud, mini-cloud-free, paper"),
         (("stepps=3",), 2, "there is no 'stepps', did you mean 'steps'?"),
         (("density.leest=3",), 2, "there is no 'density.leest', did you mean 'least'?"),
         (("steps",), 2, "'steps' is no KEY=VALUE"),
