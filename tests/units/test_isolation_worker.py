@@ -43,7 +43,10 @@ class Told:
 
     @property
     def kept(self) -> list[Path]:
-        return [path for path in self.site.folder.glob("*") if path.is_dir()]
+        """The first that was kept comes first."""
+        return sorted(
+            (path for path in self.site.folder.glob("*") if path.is_dir()), key=lambda p: p.stat().st_ctime_ns
+        )
 
 
 @pytest.fixture
