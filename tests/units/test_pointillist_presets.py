@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from pydantic import BaseModel
 
 from avatarbench.fitting.config import load_preset as load_fit
 from avatarbench.methods.pointillist.presets import load_preset
+from avatarbench.methods.pointillist.stage_one import StageOne
+from avatarbench.methods.pointillist.start import geometric
 from avatarbench.presets import known
 
 
@@ -37,8 +40,24 @@ def test_the_hourglass_is_the_plain_preset_with_another_transformer(whole: str) 
     hourglass = load_preset(f"{whole}-hourglass")
     found = changed(load_preset(whole), hourglass)
 
+    assert found.pop("transformer.start", "random") == "random"  # mini's own is for the plain transformer
     assert found == {"preset": f"{whole}-hourglass", "transformer.architecture": "hourglass"}
     assert hourglass.transformer.shorten == (4, 4)
+
+
+@pytest.mark.parametrize("name", ["mini", "mini-hourglass", "mini-free"])
+def test_presets_for_two_cores_can_be_begun(name: str) -> None:
+    config, draw = load_preset(name), torch.Generator().manual_seed(0)
+    model = StageOne(config, (4, 8))
+    if config.transformer.start == "geometric":
+        corners, heads = torch.rand(80, 6, generator=draw), torch.rand(2, 80, 6, generator=draw)
+        geometric(model, corners, torch.rand(config.faces, 3, generator=draw), heads, draw)
+    with torch.no_grad():
+        context = model.condition(torch.zeros(1, 4, 8), torch.zeros(1, config.points.samples, 6))
+        logits = model(torch.full((1, 32), model.vocabulary.start), context).logits
+
+    assert logits.shape == (1, 32, model.vocabulary.size)
+    assert bool(torch.isfinite(logits).all())
 
 
 def test_the_free_preset_learns_from_fits_without_the_density_constraint() -> None:
