@@ -36,6 +36,7 @@ class Request:
     points: int | None = None
     guidance: float | None = None
     spacing: float | None = None
+    consensus: int | None = None
     states: bool = False
     device: str = "auto"
     precision: Precision = "fp32"

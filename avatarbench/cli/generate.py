@@ -42,6 +42,10 @@ def generate(
     spacing: Annotated[
         float | None, typer.Option(help="Levels of the grid that points keep apart. Default: the checkpoint's.", min=0)
     ] = None,
+    consensus: Annotated[
+        int | None,
+        typer.Option(help="Draws that the cloud is what they agree on of. Default: the checkpoint's.", min=1),
+    ] = None,
     states: Annotated[
         bool, typer.Option("--states", help="Also write tokens, points and hidden states, .npz.")
     ] = False,
@@ -86,6 +90,7 @@ def generate(
         points,
         guidance,
         spacing,
+        consensus,
         states=states,
         device=device,
         precision=precision,

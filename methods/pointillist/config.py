@@ -133,7 +133,8 @@ class Generate(Section):
     "roll" drops the oldest point. ``points``: the bound. ``guidance``: how far from what is drawn without the portrait
     (0) towards, and beyond, what is drawn with it (1: the paper's, unguided), for models of ``train.blank``.
     ``spacing``: levels that points keep apart: one that comes nearer to an earlier one is drawn again, a few times at
-    most (0: the paper's, nothing is)."""
+    most (0: the paper's, nothing is). ``consensus``: how many draws a cloud is what they agree on of (1: the paper's,
+    a draw)."""
 
     policy: Literal["refill", "roll"] = "refill"
     points: int = Field(40_000, ge=1)
@@ -142,6 +143,7 @@ class Generate(Section):
     top_p: float = Field(1.0, gt=0, le=1)
     guidance: float = Field(1.0, ge=0, le=20)
     spacing: float = Field(0.0, ge=0)
+    consensus: int = Field(1, ge=1, le=64)
 
 
 class Config(Section):

@@ -16,6 +16,7 @@ from avatarbench.errors import UsageError
 from avatarbench.methods.pointillist.baselines import Reference, distances, reference
 from avatarbench.methods.pointillist.checkpoint import Loaded
 from avatarbench.methods.pointillist.config import Generate
+from avatarbench.methods.pointillist.draw import draw
 from avatarbench.methods.pointillist.engine import Engine, Generated, Progress
 from avatarbench.methods.pointillist.engine.window import ROWS
 from avatarbench.methods.pointillist.evaluate_records import Drawn, Judged, Kept, Person
@@ -157,6 +158,7 @@ def _samples(
     def told(progress: Progress) -> None:
         watch("points of a batch", sum(progress.points), progress.bound * len(progress.points))
 
+    single = options.model_copy(update={"consensus": 1})
     pairs = [(person, seed) for person in people for seed in seeds]
     begun: dict[str, Sample] = {}
     image = torch.empty(0)
@@ -170,8 +172,8 @@ def _samples(
             if person not in begun:
                 begun[person] = Sample(person, image[0].mean(0).cpu(), contexts[-1], [], [] if engines.free else None)
         rows, drawn_with = torch.cat(contexts), [seed for _, seed in group]
-        made = engines.masked.generate(rows, options, drawn_with, told)
-        free = engines.free.generate(rows, options, drawn_with, told) if engines.free else []
+        made = draw(loaded, engines.masked, rows, options, drawn_with, told, states=False)
+        free = engines.free.generate(rows, single, drawn_with, told) if engines.free else []
         for number, (person, _) in enumerate(group):
             sample = begun[person]
             sample.drawn.append(made[number]._replace(states=torch.empty(0)))  # which are large, and not looked at

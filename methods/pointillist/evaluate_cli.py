@@ -46,6 +46,9 @@ def evaluate(
     spacing: Annotated[
         float | None, typer.Option(help="Levels that points keep apart. Default: the checkpoint's.", min=0)
     ] = None,
+    consensus: Annotated[
+        int | None, typer.Option(help="Draws that a cloud is the consensus of. Default: the checkpoint's.", min=1)
+    ] = None,
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda or cuda:N; the engine steps in float32 on each.")
     ] = "auto",
@@ -77,7 +80,9 @@ def evaluate(
     probe(out, "--out")
     file = checkpoint or shipped()
     loaded = load_checkpoint(file, device_of(device))
-    options = options_of(loaded.config.generate, temperature, top_k, top_p, guidance=guidance, spacing=spacing)
+    options = options_of(
+        loaded.config.generate, temperature, top_k, top_p, guidance=guidance, spacing=spacing, consensus=consensus
+    )
     training, held = TrainingSet(data), TrainingSet(held_out)
     other = None if again is None else TrainingSet(again)
     on_sheet = _names(pictures) or (wanted or held.people)[:SHOWN]
@@ -137,11 +142,12 @@ def _write(found: Evaluation, about: dict[str, Any], on_sheet: tuple[str, ...], 
     judged = about["checkpoint"]
     known = ", ".join(f"{key} {judged['extra'][key]}" for key in ("steps", "people", "seed") if key in judged["extra"])
     who = f"{len(found.people)} held-out {'person' if len(found.people) == 1 else 'people'}"
+    sampling, machine = about["sampling"], environment.gpu or environment.cpu
     words = (
         f"Preset {about['preset']}, weights {judged['fingerprint'][:12]}{f' ({known})' if known else ''}; {who}, "
-        f"seeds {', '.join(map(str, about['seeds']))}, temperature {about['sampling']['temperature']:g}, "
-        f"top-p {about['sampling']['top_p']:g}, guidance {about['sampling']['guidance']:g}, "
-        f"spacing {about['sampling']['spacing']:g}, {environment.gpu or environment.cpu}.",
+        f"seeds {', '.join(map(str, about['seeds']))}, temperature {sampling['temperature']:g}, "
+        f"top-p {sampling['top_p']:g}, guidance {sampling['guidance']:g}, spacing {sampling['spacing']:g}, "
+        f"consensus of {sampling['consensus']}, {machine}.",
         "![Portrait, fitted and generated cloud, coloured by the face that a point is bound to](pictures.png)",
     )
     for name, text in (

@@ -18,6 +18,7 @@ def export(
     top_p: Annotated[float | None, typer.Option(max=1, help="The same.")] = None,
     guidance: Annotated[float | None, typer.Option(min=0, help="The same; 1: none.")] = None,
     spacing: Annotated[float | None, typer.Option(min=0, help="The same: levels that points keep apart.")] = None,
+    consensus: Annotated[int | None, typer.Option(min=1, help="The same: draws that a cloud is made of.")] = None,
 ) -> None:
     """Store trained weights at half precision, with how they draw.
 
@@ -35,7 +36,7 @@ def export(
     if out.resolve() == weights.resolve():
         raise UsageError(f"--out {out} is the file that is read: name another.")
     if weights_file.is_kind(weights, of_decoder.KIND):
-        if any(given is not None for given in (temperature, top_k, top_p, guidance, spacing)):
+        if any(given is not None for given in (temperature, top_k, top_p, guidance, spacing, consensus)):
             raise UsageError(f"{weights} is a decoder, which draws nothing: leave the sampling options out.")
         d = of_decoder.load_decoder(weights)
         fingerprint = of_decoder.save_decoder(
@@ -43,7 +44,9 @@ def export(
         )
     else:
         a = checkpoint.load_checkpoint(weights)
-        sampling = options_of(a.config.generate, temperature, top_k, top_p, guidance=guidance, spacing=spacing)
+        sampling = options_of(
+            a.config.generate, temperature, top_k, top_p, guidance=guidance, spacing=spacing, consensus=consensus
+        )
         config = a.config.model_copy(update={"generate": sampling})
         fingerprint = checkpoint.save_checkpoint(
             out, a.model, config, a.tokenizer, a.image_tokens, a.extra | {"trained": a.fingerprint}, half=True

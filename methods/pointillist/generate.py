@@ -17,12 +17,12 @@ from avatarbench.generator import SEEDS, Made, Request, Watch
 from avatarbench.methods.pointillist.checkpoint import Loaded, load_checkpoint, shipped
 from avatarbench.methods.pointillist.conditioning import PortraitCondition, binding_rig, portrait_condition
 from avatarbench.methods.pointillist.config import Generate
+from avatarbench.methods.pointillist.draw import draw, few
 from avatarbench.methods.pointillist.engine import Engine, Generated, Progress
 from avatarbench.methods.pointillist.engine.window import ROWS
 from avatarbench.methods.pointillist.images import load_encoder
 from avatarbench.methods.pointillist.measures import fault
 from avatarbench.methods.pointillist.pictures import dots, face_colours
-from avatarbench.methods.pointillist.tokenizer import SLOTS
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """Of the engine, by precision. float32 unless asked for: figures are then the same on every device but for rounding."""
@@ -39,7 +39,7 @@ def generate(request: Request, watch: Watch) -> list[Made]:
         raise UsageError(f"--precision {request.precision}: the engine steps in float32 on a CPU: leave it out.")
     loaded = load_checkpoint(request.checkpoint or shipped(), device_of(request.device))
     r = request
-    asked = (r.temperature, r.top_k, r.top_p, r.points, r.guidance, r.spacing)
+    asked = (r.temperature, r.top_k, r.top_p, r.points, r.guidance, r.spacing, r.consensus)
     options = options_of(loaded.config.generate, *asked)
     encoder = load_encoder(loaded.config.image, next(loaded.model.parameters()).device)
     unlike = loaded.misfit(encoder)
@@ -73,11 +73,12 @@ def options_of(
     points: int | None = None,
     guidance: float | None = None,
     spacing: float | None = None,
+    consensus: int | None = None,
 ) -> Generate:
     """A checkpoint's sampling with what is not None changed; a ``top_k`` of 0 takes all. Raises UsageError for a value
     out of range."""
     given = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "points": points}
-    given |= {"guidance": guidance, "spacing": spacing}
+    given |= {"guidance": guidance, "spacing": spacing, "consensus": consensus}
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if changes.get("top_k") == 0:
         changes["top_k"] = None
@@ -107,9 +108,10 @@ def _drawn(
     """By number, in batches as large as the engine steps at once: what is done by then is not lost with the rest."""
     device = next(loaded.model.parameters()).device
     engine, numbers = Engine(loaded.model, DTYPES[request.precision]), list(conditions)
-    done, total = 0, options.points * len(numbers)
+    most = options.points * options.consensus
+    done, total, reached = 0, most * len(numbers), [0]
     for start in range(0, len(numbers), ROWS):
-        group, later = numbers[start : start + ROWS], options.points * max(0, len(numbers) - start - ROWS)
+        group, later = numbers[start : start + ROWS], most * max(0, len(numbers) - start - ROWS)
         with torch.inference_mode():
             inputs = [
                 (conditions[n].image_tokens[None].to(device), conditions[n].samples[None].to(device)) for n in group
@@ -120,10 +122,11 @@ def _drawn(
             left = ""
             if progress.left is not None:
                 left = f", at most {_clock(progress.left + later / max(progress.rate, 1e-9))} left"
-            watch("points", done + sum(progress.points), total, f"{progress.rate:.0f} points/s{left}")
+            reached[0] = done + sum(progress.points)
+            watch("points", reached[0], total, f"{progress.rate:.0f} points/s{left}")
 
-        found = engine.generate(context, options, [request.seed] * len(group), told)
-        done += sum(len(one.tokens) // SLOTS - 2 for one in found)
+        found = draw(loaded, engine, context, options, [request.seed] * len(group), told, request.states)
+        done = reached[0]
         yield from zip(group, found, strict=True)
 
 
@@ -166,23 +169,8 @@ def _saved(
     write_ply(dots(points, colours), out)
     ended, count, notes = drawn.reason == "ended", len(points.positions), condition.notes
     if ended and count < loaded.least:
-        notes += (f"{_few(count, loaded)}: try another --seed.",)
+        notes += (f"{few(count, loaded)}: try another --seed.",)
     return Made(request.portraits[number], tuple(files), count, drawn.seconds, ended, notes)
-
-
-def flaw(drawn: Generated, loaded: Loaded) -> str | None:
-    """Why what was drawn is no head's cloud to go on with; None where it is one."""
-    wrong = fault(drawn.tokens, loaded.tokenizer.vocabulary)
-    if wrong is not None:
-        return f"what was generated is no cloud: {wrong}"
-    count = len(drawn.tokens) // SLOTS - 2
-    if drawn.reason != "ended":
-        return f"it reached the bound of {count} points without an end"
-    return _few(count, loaded) if count < loaded.least else None
-
-
-def _few(count: int, loaded: Loaded) -> str:
-    return f"the cloud ended after {count} points, and the smallest that was trained on has {loaded.fewest}"
 
 
 def _clock(seconds: float) -> str:

@@ -30,8 +30,9 @@ from avatarbench.methods.pointillist.conditioning import (
 from avatarbench.methods.pointillist.decoder.checkpoint import check_pair, load_decoder, shipped_decoder
 from avatarbench.methods.pointillist.decoder.config import Variant
 from avatarbench.methods.pointillist.decoder.gaussians import cloud_of, inputs_of, rig_points
+from avatarbench.methods.pointillist.draw import draw, flaw
 from avatarbench.methods.pointillist.engine import Engine
-from avatarbench.methods.pointillist.generate import device_of, flaw, options_of
+from avatarbench.methods.pointillist.generate import device_of, options_of
 from avatarbench.methods.pointillist.images import ImageEncoder, load_encoder
 from avatarbench.methods.pointillist.tokenizer import SLOTS, Points
 from avatarbench.tracking import driving
@@ -55,10 +56,10 @@ class Pointillist:
     """Builds avatars with trained weights: those that ship, or those named.
 
     ``checkpoint``: of stage one, ``decoder``: of stage two, files; ``seed``: the same one gives the same avatar;
-    ``temperature``, ``top_k``, ``top_p``, ``points``, ``guidance``, ``spacing``: of the sampling, where None as the
-    clouds were drawn that the decoder was trained on, or, where it does not say, as stage one's checkpoint has it;
-    ``retries``: how often a cloud is drawn again, under the seeds that follow, where it came to no end or is too small
-    to be a head; ``device``: auto, cpu, cuda or cuda:N.
+    ``temperature``, ``top_k``, ``top_p``, ``points``, ``guidance``, ``spacing``, ``consensus``: of the sampling, where
+    None as the clouds were drawn that the decoder was trained on, or, where it does not say, as stage one's checkpoint
+    has it; ``retries``: how often a cloud is drawn again, under the seeds that follow, where it came to no end or is
+    too small to be a head; ``device``: auto, cpu, cuda or cuda:N.
 
     Raises AssetError where weights are missing, DataError for such as do not belong together, UsageError for options
     out of range and for weights on another rig than Anny, the one that portraits are tracked with.
@@ -78,6 +79,7 @@ class Pointillist:
         points: int | None = None,
         guidance: float | None = None,
         spacing: float | None = None,
+        consensus: int | None = None,
         retries: int = 3,
         device: str = "auto",
     ) -> None:
@@ -105,7 +107,7 @@ class Pointillist:
                 "alone: name weights that were trained on Anny, as the preset mini's."
             )
         own = self.decoder.sampling or self.loaded.config.generate
-        self.options = options_of(own, temperature, top_k, top_p, points, guidance, spacing)
+        self.options = options_of(own, temperature, top_k, top_p, points, guidance, spacing, consensus)
 
     @classmethod
     def obstacles(cls, **options: Any) -> list[str]:
@@ -157,13 +159,14 @@ class Pointillist:
             inputs = (condition.image_tokens[None].to(self.device), condition.samples[None].to(self.device))
             context = self.loaded.model.condition(*inputs)
         wrong: list[str] = []
+        reads = self.decoder.config.reads_states
         for seed in ((self.seed + n) % SEEDS for n in range(self.retries + 1)):
-            (drawn,) = self._engine.generate(context, self.options, [seed])
+            (drawn,) = draw(self.loaded, self._engine, context, self.options, [seed], states=reads)
             why = flaw(drawn, self.loaded)
             if why is None:
                 states = drawn.states.float().reshape(-1, SLOTS, drawn.states.shape[-1])
                 points = self.loaded.tokenizer.decode(drawn.tokens.cpu())
-                return Drawn(points, states if self.decoder.config.reads_states else None, len(wrong) + 1)
+                return Drawn(points, states if reads else None, len(wrong) + 1)
             wrong.append(f"seed {seed}: {why}")
         raise Unscorable(
             f"stage one drew no cloud that can be decoded ({'; '.join(wrong)}): give another seed, more retries, or a "

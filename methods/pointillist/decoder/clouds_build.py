@@ -22,6 +22,7 @@ from avatarbench.methods.pointillist.checkpoint import Loaded, faces_digest
 from avatarbench.methods.pointillist.conditioning import mesh_condition
 from avatarbench.methods.pointillist.config import Generate
 from avatarbench.methods.pointillist.decoder.clouds import FORMAT, MANIFEST, SETTINGS, STAGE_ONE
+from avatarbench.methods.pointillist.draw import draw
 from avatarbench.methods.pointillist.engine import Engine, Generated, Progress
 from avatarbench.methods.pointillist.images import ImageEncoder
 from avatarbench.methods.pointillist.measures import fault
@@ -215,7 +216,7 @@ def _generate(
             points = sum(progress.points)
             watch(Told(done, total, points, (whole + points) / max(time.monotonic() - begun, 1e-9)))
 
-        found = engine.generate(torch.cat(made), options, seeds, told)
+        found = draw(loaded, engine, torch.cat(made), options, seeds, told)
         for job, one, image in zip(group, found, images, strict=True):
             _write(subjects, out / job.file, job, one, image)
         done += len(group)

@@ -25,6 +25,9 @@ def clouds(
     spacing: Annotated[
         float | None, typer.Option(help="Levels that points keep apart. Default: the checkpoint's.", min=0)
     ] = None,
+    consensus: Annotated[
+        int | None, typer.Option(help="Draws that a cloud is the consensus of. Default: the checkpoint's.", min=1)
+    ] = None,
     points: Annotated[int | None, typer.Option(help="Bound. Default: the checkpoint's.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Of all draws.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -51,7 +54,7 @@ def clouds(
     place = device_of(device)
     subjects = TrainingSet(data)
     loaded = load_checkpoint(checkpoint or shipped(), place)
-    options = options_of(loaded.config.generate, temperature, top_k, top_p, points, guidance, spacing)
+    options = options_of(loaded.config.generate, temperature, top_k, top_p, points, guidance, spacing, consensus)
     encoder = load_encoder(loaded.config.image, place)
     signal.signal(signal.SIGTERM, _interrupt)
     figures = TextColumn("{task.fields[points]} points, {task.fields[rate]:.0f}/s")

@@ -100,8 +100,7 @@ class Engine:
 
         Logits (B, T, V) and states (B, T, W); those at t predict token t + 1, as those of ``model(...)`` do.
         """
-        if tokens.shape[1] < SLOTS or tokens.shape[1] % SLOTS:
-            raise UsageError(f"{tokens.shape[1]} tokens are no whole number of points, which have {SLOTS} each.")
+        _check_whole(tokens)
         stepper = self.stepper(context, Generate(policy=policy), tokens.shape[1])
         states = list(stepper.begin(tokens[:, :SLOTS]).unbind(1))
         head = self.packed.weights.head
@@ -113,6 +112,25 @@ class Engine:
             logits.append(stepper.logits())
         return Output(torch.stack(logits, 1), torch.stack(states, 1))
 
+    @torch.inference_mode()
+    def states(self, tokens: Tensor, context: Tensor, policy: Policy) -> Tensor:
+        """The states (B, T, W) that :meth:`logits` has for the same arguments, without logits, and a window at once
+        where the policy reads windows anew: equal but for rounding, and several times faster."""
+        _check_whole(tokens)
+        stepper = self.stepper(context, Generate(policy=policy), tokens.shape[1])
+        done = min(tokens.shape[1], stepper.window.length)
+        found = [stepper.begin(tokens[:, :done])]
+        while done < tokens.shape[1]:
+            if policy == "roll":
+                found.append(stepper.feed(tokens[:, done])[:, None])
+                done += 1
+                continue
+            again = done - stepper.window.kept
+            stop = min(tokens.shape[1], again + stepper.window.length)
+            found.append(stepper.begin(tokens[:, again:stop])[:, stepper.window.kept :])
+            done = stop
+        return torch.cat(found, 1)
+
     def stepper(self, context: Tensor, options: Generate, tokens: int) -> Stepper:
         """For sequences of ``tokens`` tokens at most."""
         window = Window(self.config.window.length, options.policy, tokens)
@@ -123,6 +141,11 @@ class Engine:
         rules = Rules(self.vocabulary, self.config.grammar.sampling, len(both))
         inner = self.kind(self.packed, both, window, rules, options)
         return inner if options.guidance == 1 else Guided(inner, options.guidance)
+
+
+def _check_whole(tokens: Tensor) -> None:
+    if tokens.shape[1] < SLOTS or tokens.shape[1] % SLOTS:
+        raise UsageError(f"{tokens.shape[1]} tokens are no whole number of points, which have {SLOTS} each.")
 
 
 class _Run:
