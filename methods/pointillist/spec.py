@@ -34,7 +34,7 @@ FLAME_POSITION = replace(
     name="AvatarPointillist (mini): the rig's vertices",
     summary="ablation: Gaussians at the rig's vertices, no autoregressive model",
     factory="avatarbench.methods.pointillist.ablations:FlamePosition",
-    ships=(STAGE_ONE, f"{WEIGHTS}mini-flame-position.safetensors"),
+    ships=(STAGE_ONE,),
 )
 AR_FEATURE = replace(
     SPEC,
@@ -42,7 +42,7 @@ AR_FEATURE = replace(
     name="AvatarPointillist (mini): features alone",
     summary="ablation: the decoder reads the autoregressive model's states and no positions",
     factory="avatarbench.methods.pointillist.ablations:ArFeature",
-    ships=(STAGE_ONE, f"{WEIGHTS}mini-ar-feature.safetensors"),
+    ships=(STAGE_ONE,),
 )
 AR_POSITION = replace(
     SPEC,
@@ -50,5 +50,5 @@ AR_POSITION = replace(
     name="AvatarPointillist (mini): positions alone",
     summary="ablation: the decoder reads the generated positions and no states",
     factory="avatarbench.methods.pointillist.ablations:ArPosition",
-    ships=(STAGE_ONE, f"{WEIGHTS}mini-ar-position.safetensors"),
+    ships=(STAGE_ONE,),
 )
