@@ -61,7 +61,8 @@ class MethodSpec:
     :class:`Method`. A protocol that lacks one of ``needs`` cannot be run; ``wants`` are filled in where the protocol
     provides them and the run's data has them. Only a ``bound`` may need ``target`` or ``views``: AvatarbenchError
     otherwise. ``ships``: files of the installation, ``package:path``, that it reads unless its options name
-    others. ``tracker`` names the detector that drives it, so that a table can say when the judge is the same.
+    others. ``brings``: options that have to be given, since the files that they name do not ship. ``tracker`` names the
+    detector that drives it, so that a table can say when the judge is the same.
     ``framing``: its own crop and background; None for one that works in the protocol's frame.
     """
 
@@ -78,6 +79,7 @@ class MethodSpec:
     environment: str = "inprocess"
     assets: tuple[str, ...] = ()
     ships: tuple[str, ...] = ()
+    brings: tuple[str, ...] = ()
     needs: tuple[Need, ...] = ("image",)
     wants: tuple[Want, ...] = ()
     tracker: str | None = None

@@ -63,6 +63,7 @@ def _missing_of_method(spec: MethodSpec) -> list[str]:
     lacks = ["public code"] if spec.status == "unavailable" else []
     if spec.environment != "inprocess":
         lacks += _missing_of_isolated(spec.environment)
+    lacks += [f"the option '{name}'" for name in spec.brings]
     return [*lacks, *(file.rpartition("/")[2] for file in spec.ships if not _is_there(file))]
 
 

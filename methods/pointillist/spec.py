@@ -28,6 +28,8 @@ SPEC = MethodSpec(
     "which is also the judge of the mediapipe metrics. What is behind the person is white.",
 )
 
+BRINGS = "Its decoder does not ship: 'make mini' trains it, and the option 'decoder' names it. "
+
 FLAME_POSITION = replace(
     SPEC,
     id="pointillist/flame-position",
@@ -35,6 +37,8 @@ FLAME_POSITION = replace(
     summary="ablation: Gaussians at the rig's vertices, no autoregressive model",
     factory="avatarbench.methods.pointillist.ablations:FlamePosition",
     ships=(STAGE_ONE,),
+    brings=("decoder",),
+    notes=BRINGS + SPEC.notes,
 )
 AR_FEATURE = replace(
     SPEC,
@@ -43,6 +47,8 @@ AR_FEATURE = replace(
     summary="ablation: the decoder reads the autoregressive model's states and no positions",
     factory="avatarbench.methods.pointillist.ablations:ArFeature",
     ships=(STAGE_ONE,),
+    brings=("decoder",),
+    notes=BRINGS + SPEC.notes,
 )
 AR_POSITION = replace(
     SPEC,
@@ -51,4 +57,6 @@ AR_POSITION = replace(
     summary="ablation: the decoder reads the generated positions and no states",
     factory="avatarbench.methods.pointillist.ablations:ArPosition",
     ships=(STAGE_ONE,),
+    brings=("decoder",),
+    notes=BRINGS + SPEC.notes,
 )
