@@ -34,7 +34,9 @@ GHOST = MethodSpec(id="ghost", name="Ghost", summary="", factory="", status="una
 BOXED = MethodSpec(
     id="boxed", name="Boxed", summary="", factory="", status="unverified", licence_code="MIT", environment="docker"
 )
-STROLLER = MethodSpec(id="stroller", name="Stroller", summary="", factory="", status="working", licence_code="MIT")
+STROLLER = MethodSpec(
+    id="stroller", name="Stroller", summary="", factory="", status="working", licence_code="MIT", brings=("shoes",)
+)
 WOBBLE = MetricSpec(
     id="wobble",
     name="Wobble",
@@ -118,6 +120,7 @@ def test_methods_are_listed_with_status_licences_needs_and_what_is_missing() -> 
     walker = line_of(output, "walker")
     for part in ("Walker", "working", "MIT / CC-BY-NC-4.0", "flame", "no-such-asset (unknown asset)", "thirdparty"):
         assert part in walker
+    assert "the option 'shoes'" in line_of(output, "stroller")
     assert "public code" in line_of(output, "ghost")
     assert "no recipe of an environment at 'docker'" in line_of(output, "boxed")
 
