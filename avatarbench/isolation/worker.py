@@ -1,7 +1,7 @@
 """The worker: runs a method's shim in an environment of its own and answers the harness over two pipes.
 
 For any Python from 3.8, with the standard library and numpy. It imports nothing of avatarbench and is copied into
-foreign environments with wire.py: ``python worker.py SHIM.py``.
+foreign environments with wire.py and descendants.py: ``python worker.py SHIM.py``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
+import descendants  # type: ignore[import-not-found]
 from wire import LOG, LOG_DONE, LOG_LIMIT, VERSION, WireError, decode, encode  # type: ignore[import-not-found]
 
 # numpy is imported inside functions: what it prints as it loads must not reach the pipe, which is not moved by then.
@@ -78,7 +79,8 @@ class Wire:
 
 
 def end_group() -> None:
-    """End this process and, where its group is its own, all that it started."""
+    """End this process and all that it started: what bears its mark, and its group where that is its own."""
+    descendants.end(os.environ.get(descendants.MARK, ""))
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
@@ -111,14 +113,18 @@ def take_streams(job: str) -> Wire:
     sys.stdout = sys.__stdout__ = os.fdopen(1, "w", 1, "utf-8", "backslashreplace", closefd=False)  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = os.fdopen(2, "w", 1, "utf-8", "backslashreplace", closefd=False)  # type: ignore[misc]
     faulthandler.enable(all_threads=False)
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # one from outside ends it as any other does: no exception of the shim's
     return Wire(incoming, outgoing)
 
 
 def keep_log(reader: int, job: str, worker: int) -> None:
     """In a process of its own, which a flood cannot block and which outlives a crash: write the log, within its limit.
 
-    Ends with the last writer, or soon after the worker, whose group it then ends.
+    Ends with the last writer, or soon after the worker, and then ends all that the worker has left running.
     """
+    job_mark = os.environ.get(descendants.MARK, "")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     path, size, over = os.path.join(job, LOG), 0, 0.0
@@ -140,6 +146,7 @@ def keep_log(reader: int, job: str, worker: int) -> None:
         pass
     while os.getppid() == worker:  # the worker has closed its output and works on
         time.sleep(0.1)
+    descendants.end(job_mark)
     if os.getpgrp() == worker:
         os.killpg(0, signal.SIGKILL)
 
@@ -229,7 +236,8 @@ class Server:
         start = time.perf_counter()
         try:
             answer: Message = {"type": "done", "value": self._work(message)}
-        except (Exception, SystemExit) as error:  # a shim is anybody's code; SystemExit: parsers of command lines
+        except BaseException as error:  # a shim is anybody's code: parsers of command lines raise SystemExit, some stop
+            # by KeyboardInterrupt, and a cancelled task's error is no Exception
             traceback.print_exc()
             answer = self._failure(error)
         self._wire.busy.clear()

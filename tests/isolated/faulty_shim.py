@@ -79,6 +79,9 @@ class Shim:
     def leaves(self):
         sys.exit(4)
 
+    def interrupts(self):
+        raise KeyboardInterrupt("by its own code")
+
     def killed(self):
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -94,9 +97,10 @@ class Shim:
         ctypes.PyDLL(None).sleep(60)  # the interpreter's lock with it
 
     def parents(self):
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        command = [sys.executable, "-c", "import time; time.sleep(60)"]
+        children = [subprocess.Popen(command, start_new_session=alone) for alone in (False, True)]
         with open(self.options["pids"], "w") as file:
-            file.write(f"{os.getpid()} {child.pid}")
+            file.write(" ".join(str(pid) for pid in (os.getpid(), *(child.pid for child in children))))
         self.holds()
 
     def floods(self):

@@ -150,6 +150,7 @@ def test_prints_go_to_the_log_and_stdin_is_empty(bench: Bench, told: Told) -> No
 BAD = {
     "raises": (process.ShimFailed, r"^ValueError: no luck \(faulty_shim.py, line \d+\)$"),
     "leaves": (process.ShimFailed, r"^SystemExit: 4 "),
+    "interrupts": (process.ShimFailed, r"^KeyboardInterrupt: by its own code \(faulty_shim.py, line \d+\)$"),
     "exits": (process.Crashed, r"^the worker ended with exit code 0 in the middle of render; its log is empty$"),
     "segfault": (
         process.Crashed,
@@ -362,6 +363,14 @@ def test_an_environment_that_cannot_be_had_is_told_once(bench: Bench) -> None:
     assert asked == [1]
 
 
+def test_a_worker_that_is_stopped_takes_along_what_left_its_session(bench: Bench, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    avatar = bench.avatar(timeout=2.0, faults={"f": "parents"}, pids=str(pids))
+    with pytest.raises(process.TimedOut):
+        avatar.render(motion("f"))
+    assert gone(*map(int, pids.read_text().split()))
+
+
 HOST = """
 import sys
 sys.path.insert(0, {root!r})
@@ -385,14 +394,13 @@ def test_no_process_outlives_the_run_that_started_it(number: signal.Signals, tmp
     code = HOST.format(root=str(ROOT), pids=str(pids), folder=str(tmp_path))
     host = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE)
     until = time.monotonic() + 60
-    while not (pids.exists() and pids.read_text().count(" ")) and time.monotonic() < until:
+    while not (pids.exists() and pids.read_text().count(" ") == 2) and time.monotonic() < until:
         time.sleep(0.05)
-    worker, child = map(int, pids.read_text().split())
-    assert alive(worker)
-    assert alive(child)
-    host.send_signal(number)  # the worker is in C code that holds the interpreter's lock, its child sleeps
+    processes = [int(pid) for pid in pids.read_text().split()]
+    assert all(map(alive, processes))
+    host.send_signal(number)  # the worker is in C code that holds the interpreter's lock, its children sleep
     host.communicate(timeout=20)
-    assert gone(worker, child)
+    assert gone(*processes)  # one child is in a session of its own
     if number == signal.SIGINT:
         assert not (tmp_path / "jobs").exists()
 
