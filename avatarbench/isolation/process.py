@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from avatarbench.errors import Unscorable, writable
-from avatarbench.isolation import wire
+from avatarbench.isolation import descendants, wire
 from avatarbench.isolation.client import Channel, Closed, Late, Message, WorkerError
 from avatarbench.isolation.wire import WireError
 
 WORKER = Path(__file__).with_name("worker.py")
+BESIDE = (Path(wire.__file__), Path(descendants.__file__))
 CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP}
 """Signals that a process brings upon itself. Any other comes from outside."""
 TAIL_LINES = 5
@@ -94,7 +95,7 @@ class Worker:
 
         Raises WorkerError, with the process gone.
         """
-        for path in (WORKER, Path(wire.__file__), job.shim, *job.files):
+        for path in (WORKER, *BESIDE, job.shim, *job.files):
             shutil.copyfile(path, folder / path.name)
         self.folder = folder
         self._hear, self._count, self._said, self._sign = hear, 0, "", time.monotonic()
@@ -104,7 +105,7 @@ class Worker:
             ["python", str(folder / WORKER.name), job.shim.name],
             job=folder,
             read_only=job.read_only,
-            variables=job.variables,
+            variables={**job.variables, descendants.MARK: str(folder)},
             network=job.network,
         )
         self._channel = Channel(self._process)
@@ -211,6 +212,7 @@ class Worker:
         # The worker leads a group of its own, in which its children outlive it.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        descendants.end(str(self.folder))  # and those that left the group
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 with contextlib.suppress(OSError):  # unwritten bytes for a reader that is gone

@@ -113,9 +113,7 @@ def take_streams(job: str) -> Wire:
     sys.stdout = sys.__stdout__ = os.fdopen(1, "w", 1, "utf-8", "backslashreplace", closefd=False)  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = os.fdopen(2, "w", 1, "utf-8", "backslashreplace", closefd=False)  # type: ignore[misc]
     faulthandler.enable(all_threads=False)
-    signal.signal(
-        signal.SIGINT, signal.SIG_DFL
-    )  # one from outside ends it as any other does: no exception of the shim's
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # from outside it kills as others do: what is raised is the shim's own
     return Wire(incoming, outgoing)
 
 

@@ -121,7 +121,7 @@ def test_what_is_no_message_is_named(data: bytes, why: str) -> None:
     assert why in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["worker.py", "wire.py"])
+@pytest.mark.parametrize("name", ["worker.py", "wire.py", "descendants.py"])
 def test_what_goes_into_foreign_environments_is_python_3_8_and_imports_nothing_of_ours(name: str) -> None:
     tree = ast.parse((HERE / name).read_text(), feature_version=(3, 8))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
