@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 import time
 import weakref
 from collections.abc import Callable
@@ -13,6 +11,7 @@ from typing import Protocol, TypeVar
 
 from avatarbench.errors import AvatarbenchError, Unscorable
 from avatarbench.isolation.client import WorkerError
+from avatarbench.isolation.job_folder import JobFolder, sweep
 from avatarbench.isolation.process import Job, Killed, ShimFailed, Startable, Worker
 from avatarbench.method import Site
 
@@ -57,7 +56,8 @@ class Supervisor:
         self._why = ""
         self._kept: list[Path] = []
         self._failed = False
-        self._finalizer = weakref.finalize(self, _abandon, self._workers)
+        self._folders: dict[Path, JobFolder] = {}
+        self._finalizer = weakref.finalize(self, _abandon, self._workers, self._folders)
 
     def build(self, avatar: Placeable) -> None:
         """Bring the worker to ``avatar``. Raises Unscorable and WorkerError where the avatar cannot be built."""
@@ -187,23 +187,29 @@ class Supervisor:
             self.site.say(text)
 
     def _new_folder(self) -> Path:
-        if self.site is not None:
-            self.site.folder.mkdir(parents=True, exist_ok=True)
-        made = tempfile.mkdtemp(prefix="avatarbench-job-", dir=self.site.folder if self.site else None)
-        return Path(made).resolve()  # the worker starts in it, where a relative name would lead elsewhere
+        parent = self.site.folder if self.site else None
+        if parent is not None:
+            parent.mkdir(parents=True, exist_ok=True)
+        if not self._started:
+            sweep(parent)  # what killed runs have left there
+        made = JobFolder(parent)
+        self._folders[made.path] = made
+        return made.path
 
     def _leave(self, folder: Path, keep: bool) -> None:
-        """Remove a job folder, or keep it and say so."""
-        if keep and len(self._kept) < KEPT:
+        """Remove a job folder, or keep it and say so, where there is somebody to tell."""
+        job = self._folders.pop(folder)
+        if keep and self.site is not None and len(self._kept) < KEPT:
             self._kept.append(folder)
-            if self.site is not None:
-                self.site.note(f"a job folder is kept after a failure, with its log: {folder}")
+            job.keep()
+            self.site.note(f"a job folder is kept after a failure, with its log: {folder}")
         else:
-            shutil.rmtree(folder, ignore_errors=True)
+            job.remove()
 
 
-def _abandon(workers: list[Worker]) -> None:
+def _abandon(workers: list[Worker], folders: dict[Path, JobFolder]) -> None:
     """End what nobody closed, when the supervisor is collected or the interpreter ends."""
     for worker in workers:
         worker.kill()
-        shutil.rmtree(worker.folder, ignore_errors=True)
+    for folder in folders.values():
+        folder.remove()
