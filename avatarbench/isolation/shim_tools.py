@@ -134,17 +134,29 @@ def _lines(text: bytes) -> list[str]:
 
 @contextlib.contextmanager
 def locked(path: str, say: Callable[[str], None] | None = None) -> Iterator[None]:
-    """One process at a time holds the lock file ``path``, for code that shares a temporary folder."""
+    """One process at a time holds the lock file ``path``, for code that shares a temporary folder. It is there while
+    it is held."""
     import fcntl
 
-    with open(path, "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            if say is not None:
-                say(f"waiting for another process that holds {path}")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    while True:
+        with open(path, "a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                if say is not None:
+                    say(f"waiting for another process that holds {path}")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                if not os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                    continue
+            except FileNotFoundError:  # its holder removed it while we waited, and somebody may hold a new one
+                continue
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+            return
 
 
 def workspace(repository: str, folder: str, own: Sequence[str] = (), links: Mapping[str, str] | None = None) -> str:

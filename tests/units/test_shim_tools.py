@@ -190,7 +190,29 @@ def test_one_process_at_a_time_holds_a_lock(tools: Any, tmp_path: Path) -> None:
     ask = "import fcntl, sys; fcntl.flock(open(sys.argv[1], 'a'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
     with tools.locked(path):
         assert subprocess.run([sys.executable, "-c", ask, path], capture_output=True, check=False).returncode != 0
-    assert subprocess.run([sys.executable, "-c", ask, path], capture_output=True, check=False).returncode == 0
+    assert not Path(path).exists()
+
+
+COUNT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import shim_tools
+for _ in range(200):
+    with shim_tools.locked("lock"):
+        with open("count") as file:
+            count = int(file.read())
+        with open("count", "w") as file:
+            file.write(str(count + 1))
+"""
+
+
+def test_a_lock_whose_file_comes_and_goes_still_lets_in_one_at_a_time(tools: Any, tmp_path: Path) -> None:
+    (tmp_path / "count").write_text("0")
+    command = [sys.executable, "-c", COUNT, str(Path(tools.__file__).parent)]
+    processes = [subprocess.Popen(command, cwd=tmp_path) for _ in range(3)]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    assert (tmp_path / "count").read_text() == "600"
+    assert [path.name for path in tmp_path.iterdir()] == ["count"]
 
 
 @pytest.mark.parametrize("way", ["av", "cv2"])
