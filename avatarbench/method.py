@@ -223,7 +223,8 @@ class Avatar(Protocol):
     It may have ``announce(motions: Sequence[Motion]) -> None``, for code that only renders whole sequences: called once
     before its frames with all that the run has for it, those of an earlier session too, so that what a frame becomes
     does not depend on where a run was interrupted. Several drivers' sequences may follow each other; ``index`` counts
-    within each. Its seconds are shared over the frames; an exception costs them all.
+    within each. ``motions`` reads a picture when it is asked for it: going over them one by one holds few in memory. Its
+    seconds are shared over the frames; an exception costs them all.
 
     ``seed(value: int) -> None``, where it is there, is told before each call what the draws of that call start from,
     for one whose draws are not those of this process, which is seeded in any case. ``lost_seconds`` is what of its

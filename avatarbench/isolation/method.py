@@ -140,7 +140,7 @@ class Built:
 
     def __init__(self, method: IsolatedMethod, portrait: Portrait, seed: int) -> None:
         self.info: dict[str, float] = {}
-        self.motions: list[Motion] = []
+        self.motions: Sequence[Motion] = ()
         self.announce_seed = seed
         self.frame_timeout, self._announce_timeout = method.frame_timeout, method.announce_timeout
         self._build_timeout, self._portrait, self._seed = method.build_timeout, portrait, seed
@@ -209,10 +209,10 @@ class AnnouncedAvatar(IsolatedAvatar):
 
     def announce(self, motions: Sequence[Motion]) -> None:
         """Have the shim prepare for ``motions``. Raises as :meth:`render` does."""
-        self._built.motions = []  # a worker that is started meanwhile is not told of an earlier list
+        self._built.motions = ()  # a worker that is started meanwhile is not told of an earlier list
         self._built.announce_seed = self._seed
         self._ask(lambda worker: self._built.announce(worker, motions))
-        self._built.motions = list(motions)
+        self._built.motions = motions  # as they are: a list of them would hold all of their pictures
 
 
 def read_inside(folder: Path, path: str) -> NDArray[np.uint8]:

@@ -14,6 +14,7 @@ import random
 import select
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -26,6 +27,9 @@ from wire import LOG, LOG_DONE, LOG_LIMIT, VERSION, WireError, decode, encode  #
 
 if TYPE_CHECKING:
     Message = dict[str, Any]
+
+SPOOLED = 1 << 16
+"""Bytes from which an array of an announced motion is a picture."""
 
 
 class Unscorable(Exception):
@@ -209,13 +213,52 @@ def peak_memory_mib() -> float:
     return max(own, children) / 1024
 
 
+class Announced:
+    """Motions as they come: their pictures go to a file of the job folder without a name, and are mapped from there
+    when all have come. So they take memory where the shim looks at them, which the system may take back."""
+
+    def __init__(self, job: str) -> None:
+        self._job, self._file = job, None  # type: str, Any
+        self._motions: list[tuple[Message, dict[str, Any]]] = []
+
+    def add(self, motion: Message) -> None:
+        import numpy as np
+
+        places = {}
+        for name, value in motion.items():
+            if isinstance(value, np.ndarray) and value.nbytes >= SPOOLED:
+                self._file = self._file or tempfile.TemporaryFile(dir=self._job)  # noqa: SIM115  (until all have come)
+                places[name] = (-(-self._file.tell() // 64) * 64, value.shape, value.dtype)
+                self._file.seek(places[name][0])  # where any dtype can begin
+                self._file.write(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
+        self._motions.append(({name: value for name, value in motion.items() if name not in places}, places))
+
+    def take(self) -> list[Message]:
+        """All of them, with arrays that may be written to; afterwards there are none."""
+        import mmap
+
+        import numpy as np
+
+        mapped: Any = None
+        if self._file is not None:
+            self._file.flush()
+            mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
+            self._file.close()
+        motions = self._motions
+        self._file, self._motions = None, []
+        return [
+            dict(rest, **{n: np.ndarray(shape, dtype, mapped, at) for n, (at, shape, dtype) in places.items()})
+            for rest, places in motions
+        ]
+
+
 class Server:
     """One shim, from the greeting to the end of the pipe."""
 
     def __init__(self, wire: Wire, shim: str, job: str) -> None:
         self._wire, self._path, self._job = wire, shim, job
         self._shim: Any = None
-        self._motions: list[Message] = []
+        self._announced = Announced(job)
 
     def serve(self) -> None:
         while True:
@@ -225,7 +268,7 @@ class Server:
             elif message["type"] == "exit":
                 return
             elif message["type"] == "motion":
-                self._motions.append(message["motion"])
+                self._announced.add(message["motion"])
             else:
                 self._serve(message)
 
@@ -260,7 +303,7 @@ class Server:
         if kind == "build":
             return _numbers(self._shim.build(message["portrait"]))
         if kind == "announce":
-            motions, self._motions = self._motions, []
+            motions = self._announced.take()
             if hasattr(self._shim, "announce"):
                 self._shim.announce(motions)
             return None

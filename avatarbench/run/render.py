@@ -23,6 +23,7 @@ from avatarbench.files import writing
 from avatarbench.method import Avatar, Camera, FaceTrack, FlameParameters, Method, MethodSpec, Motion, Portrait, Site
 from avatarbench.metrics.features import image_digest
 from avatarbench.protocol import FrameRef, Pair
+from avatarbench.run.announce import Spool
 from avatarbench.run.framing import covered, to_contract
 from avatarbench.run.inputs import Inputs
 from avatarbench.run.journal import Journal
@@ -156,14 +157,15 @@ class Renderer:
         self._journal.write("avatar", method=self._spec.id, source=portrait.id, memory_mib=mib(), **build)
         self._state.builds[portrait.id] = build
         self._keep(avatar, source)
+        told = self._motions(everything) if hasattr(avatar, "announce") else None
         try:
-            motions, share = self._announce(avatar, everything, portrait.id, seed)
+            share = self._announce(avatar, told, portrait.id, seed) if told else 0.0
         except METHOD_ERRORS as error:
             self._fail(group, f"its frames could not be prepared: {reason_of(error)}", advance)
             return
         shape = (*portrait.image.shape[:2], 4 if self._spec.framing and self._spec.framing.alpha else 3)
         for pair in group:
-            self._frame(avatar, pair, motions.pop(pair.id, None), shape, seed, mib, share)
+            self._frame(avatar, pair, told.find(pair.id) if told else None, shape, seed, mib, share)
             advance()
 
     def _open(self, method: Method) -> None:
@@ -193,21 +195,21 @@ class Renderer:
             self._said = now
             console.print(f"{self._spec.id}: {text}", markup=False, highlight=False)
 
-    def _announce(
-        self, avatar: Avatar, pairs: Sequence[Pair], source: str, seed: int
-    ) -> tuple[dict[str, Motion], float]:
-        """Tell an avatar that asks for it of its frames: their motions by pair, and the seconds that were each's."""
-        if not hasattr(avatar, "announce"):
-            return {}, 0.0
-        motions: dict[str, Motion] = {}
+    def _motions(self, pairs: Sequence[Pair]) -> Spool:
+        """What of ``pairs`` can be read, of finished frames too: a frame may depend on the whole that it is rendered
+        in (Real3D-Portrait smooths over a driver, FastAvatar takes the first one's head), so that a resumed run tells
+        an avatar what an undisturbed one does. At most one source of a method is half done, so little is done again."""
+        told = Spool(self._folder)
         for pair in pairs:
             with suppress(Unscorable, DataError):  # it costs its own frame, when that is rendered
-                motions[pair.id] = self._motion(pair)
-        if not motions:
-            return {}, 0.0
+                told.append(self._motion(pair))
+        return told
+
+    def _announce(self, avatar: Any, told: Spool, source: str, seed: int) -> float:
+        """Tell an avatar that asks for it of its frames: the seconds that were each's."""
         start = self._begin(avatar, seed, source, "announce")
-        avatar.announce(list(motions.values()))
-        return motions, taken(avatar, start) / len(motions)
+        avatar.announce(told)
+        return taken(avatar, start) / len(told)
 
     def _frame(
         self,

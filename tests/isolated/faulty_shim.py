@@ -29,6 +29,7 @@ class Shim:
 
     def _announce(self, motions):
         self.announced = [motion["id"] for motion in motions]
+        self.corners = [motion["image"][-1, -1] for motion in motions]
         self.fault("announce")
 
     def render(self, motion):
@@ -36,6 +37,7 @@ class Shim:
         image[0, 0] = random.randrange(256), np.random.randint(256), motion["index"] % 256
         if self.announced:
             image[0, 1] = self.announced.index(motion["id"])
+            image[0, 2] = self.corners[self.announced.index(motion["id"])]
         found = self.fault(motion["id"])
         return image if found is None else found
 

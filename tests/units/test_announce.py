@@ -15,6 +15,7 @@ from avatarbench.datasets.nersemble import NersembleDataset
 from avatarbench.method import MethodSpec, Motion, Portrait, Site
 from avatarbench.metrics.cache import FeatureCache
 from avatarbench.metrics.engine import FeatureEngine
+from avatarbench.run.announce import Spool
 from avatarbench.run.config import ImageConfig, RunConfig
 from avatarbench.run.inputs import Inputs
 from avatarbench.run.journal import Journal
@@ -151,3 +152,28 @@ def test_seconds_of_the_announcement_are_shared_over_the_frames_and_lost_ones_le
     monkeypatch.setattr(Sequenced, "announce", announce)
     monkeypatch.setattr(Sequenced, "render", answer)
     assert set(render(data, tmp_path / "run").seconds.values()) == {2.25}
+
+
+def test_motions_come_back_from_the_spool_as_they_were_and_as_copies(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    motions = [
+        Motion("a", 0, draw.integers(0, 255, (7, 5, 3), np.uint8)),
+        Motion("b", 1, draw.integers(0, 255, (9, 9, 3), np.uint8), target=draw.integers(0, 255, (4, 4, 3), np.uint8)),
+        Motion("c", 2, draw.random((3, 3, 3), np.float32)),  # type: ignore[arg-type]
+    ]
+    spool = Spool(tmp_path)
+    assert list(spool) == []
+    for motion in motions:
+        spool.append(motion)
+    assert list(tmp_path.iterdir()) == []  # nothing stays of it after a kill
+    for found in (list(spool), spool[:], [spool[-3], spool[-2], spool[-1]], [spool.find(name) for name in "abc"]):
+        for given, back in zip(motions, found, strict=True):
+            assert back is not None
+            assert (back.id, back.index, back.target is None) == (given.id, given.index, given.target is None)
+            np.testing.assert_array_equal(back.image, given.image)
+            assert back.image.dtype == given.image.dtype
+            back.image[:] = 0
+    np.testing.assert_array_equal(spool[1].target, motions[1].target)
+    assert spool.find("d") is None
+    with pytest.raises(IndexError):
+        spool[3]

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -323,6 +324,41 @@ def test_announced_frames_are_announced_again_to_a_worker_that_was_started_again
     assert avatar.render(motion("c"))[0, 1].tolist() == [2] * 3
 
 
+class Pictures(Sequence[Motion]):
+    """Motions of 512 pixels that are made when asked for. ``most``: of those so many at a time were held by anybody."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.most = count, 0
+        self.held: weakref.WeakValueDictionary[int, Motion] = weakref.WeakValueDictionary()
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        made = Motion(str(index), index, np.full((512, 512, 3), index, np.uint8))
+        self.held[id(made)] = made
+        self.most = max(self.most, len(self.held))
+        return made
+
+
+def test_announced_pictures_fill_neither_the_harness_nor_the_worker(bench: Bench) -> None:
+    interpreter = Interpreter()
+    method = bench.method(interpreter, announces=True)
+    avatar = method.build(portrait())
+    motions = Pictures(120)
+    for _ in range(2):
+        avatar.announce(motions)  # type: ignore[attr-defined]
+        assert motions.most <= 2
+        assert method.peak_memory_mib < 90  # they are of 90 MiB, beside 30 that Python and numpy take
+        for name in ("0", "119"):
+            assert avatar.render(motion(name))[0, 2].tolist() == [int(name)] * 3
+        os.kill(interpreter.pids[-1], signal.SIGKILL)
+    assert avatar.render(motion("7"))[0, 2].tolist() == [7] * 3  # told again of each
+    assert motions.most <= 2
+
+
 def test_a_sequence_that_cannot_be_prepared_is_tried_twice(bench: Bench, tmp_path: Path) -> None:
     avatar = bench.avatar(announces=True, faults={"announce": "segfault"}, once=str(tmp_path / "mark"))
     avatar.announce([motion("a")])  # type: ignore[attr-defined]
@@ -365,7 +401,7 @@ def test_an_environment_that_cannot_be_had_is_told_once(bench: Bench) -> None:
 
 def test_a_worker_that_is_stopped_takes_along_what_left_its_session(bench: Bench, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
-    avatar = bench.avatar(timeout=2.0, faults={"f": "parents"}, pids=str(pids))
+    avatar = bench.avatar(timeout=1.0, faults={"f": "parents"}, pids=str(pids))
     with pytest.raises(process.TimedOut):
         avatar.render(motion("f"))
     assert gone(*map(int, pids.read_text().split()))
