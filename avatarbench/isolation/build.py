@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +17,12 @@ from typing import Protocol
 
 from avatarbench.errors import AvatarbenchError
 from avatarbench.isolation import store
+from avatarbench.isolation.build_log import BuildLog
 from avatarbench.isolation.sandbox import mortal_command
 
 LAST_LINES = 15
 POLL_SECONDS = 0.1
+LINGER_SECONDS = 1.0
 _OURS = ("PYTHONPATH", "PYTHONHOME", "PYTHONPYCACHEPREFIX", "VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV")
 
 
@@ -104,55 +106,60 @@ def _remove_below(path: Path, folder: Path) -> None:
 
 
 def _run(name: str, step: Step, argv: Sequence[str], lock: int, progress: Progress) -> None:
-    log = store.folder(name) / store.LOG
-    with log.open("a", encoding="utf-8") as stream:
-        stream.write(f"== {time.strftime('%Y-%m-%d %H:%M:%S')} {step.name}: {' '.join(argv)}\n")
-        start = stream.tell()
-        stream.flush()
+    title = f"== {time.strftime('%Y-%m-%d %H:%M:%S')} {step.name}: {' '.join(argv)}\n"
+    with BuildLog(store.folder(name) / store.LOG, title) as log:
         try:
             process = subprocess.Popen(
                 mortal_command(argv, step.cwd),
                 env=build_variables(step.variables),
                 stdin=subprocess.DEVNULL,
-                stdout=stream,
+                stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 pass_fds=(lock,),
             )
         except OSError as error:
-            raise BuildError(f"{name}: {argv[0]} cannot be started: {error.strerror}. Log: {log}") from error
-    try:
-        _watch(process, lambda: progress.line(_last_lines(log, start, 1)))
-    finally:
-        if process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            raise BuildError(f"{name}: {argv[0]} cannot be started: {error.strerror}. Log: {log.path}") from error
+        try:
+            _watch(process, log, progress)
+        finally:
+            if process.poll() is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        last = log.last_lines(LAST_LINES) or "(nothing was printed)"
     if process.returncode:
         how = f"exit code {process.returncode}" if process.returncode > 0 else f"signal {-process.returncode}"
-        last = _last_lines(log, start, LAST_LINES) or "(nothing was printed)"
         raise BuildError(
             f"the environment {name} could not be built: its step '{step.name}' ended with {how}. "
-            f"The last lines of its log:\n\n{last}\n\nThe whole log: {log}\nBuilding it again goes on at this step."
+            f"The last lines of its log:\n\n{last}\n\nThe whole log: {log.path}\n"
+            "Building it again goes on at this step."
         )
 
 
-def _watch(process: subprocess.Popen[bytes], tell: Callable[[], None]) -> None:
-    while True:
-        try:
-            process.wait(POLL_SECONDS)
-            return
-        except subprocess.TimeoutExpired:
-            tell()
-
-
-def _last_lines(log: Path, start: int, count: int) -> str:
-    """The last non-empty lines that were written after byte ``start``, of 64 KiB at the most."""
-    with log.open("rb") as stream:
-        end = stream.seek(0, os.SEEK_END)
-        stream.seek(max(start, end - (1 << 16)))
-        lines = stream.read().decode(errors="replace").replace("\r", "\n").splitlines()
-    return "\n".join(deque((line for line in lines if line.strip()), count))
+def _watch(process: subprocess.Popen[bytes], log: BuildLog, progress: Progress) -> None:
+    """Keep what it prints until it ends. What it started may hold the pipe for longer, and is not waited for."""
+    told = over = 0.0
+    with process.stdout as pipe:  # type: ignore[union-attr]
+        while True:
+            if process.poll() is not None:
+                over = over or time.monotonic()
+            ready = select.select([pipe], [], [], 0.0 if over else POLL_SECONDS)[0]
+            data = os.read(pipe.fileno(), 1 << 16) if ready else b""
+            try:
+                log.write(data)
+            except OSError as error:
+                raise BuildError(
+                    f"{log.path} cannot be written: {error.strerror}. Make room, and build again."
+                ) from error
+            if over and (not data or time.monotonic() - over > LINGER_SECONDS):
+                return
+            if ready and not data:  # it has closed its output and works on
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(POLL_SECONDS)
+            if time.monotonic() - told > POLL_SECONDS:
+                told = time.monotonic()
+                progress.line(log.last_lines(1))
 
 
 def build_variables(more: Mapping[str, str]) -> dict[str, str]:

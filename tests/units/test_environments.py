@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from avatarbench.errors import UsageError
-from avatarbench.isolation import enter, environments, interpreters, sandbox, store
+from avatarbench.isolation import build_log, enter, environments, interpreters, sandbox, store
 from avatarbench.isolation.build import BuildError
 from avatarbench.isolation.environments import Environment, Process
 from avatarbench.isolation.recipe import Recipe
@@ -165,6 +165,25 @@ def test_of_two_processes_one_builds_and_the_other_waits_and_says_so(root: Path,
         assert first.wait(60) == 0
     assert f"another process (pid {first.pid}) is building {recipe.name}: waiting for it" in told
     assert counted.read_text() == "x"
+
+
+def test_of_a_build_that_floods_its_log_beginning_and_end_are_kept(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_log, "HEAD", 1 << 14)
+    monkeypatch.setattr(build_log, "TAIL", 1 << 15)
+    monkeypatch.setattr(build_log, "LOOKED_AT", 1 << 14)
+    code = "for i in range(100000): print('line', i)\nprint('x' * 2000)\nprint('the reason')\nraise SystemExit(3)"
+    recipe = tiny(tmp_path / "wheels", packages=(), build=(("python", "-c", code),))
+    for _ in range(2):  # it is one file for all tries
+        with pytest.raises(BuildError, match=r"(?s)ended with exit code 3.*line 99999\nx{500}\nthe reason\n\nThe wh"):
+            environments.ensure(recipe, progress=Heard())
+        log = (root / recipe.name / store.LOG).read_bytes()
+        assert len(log) < (1 << 14) + 2 * (1 << 15) + (1 << 16)
+        assert log.startswith(b"== ")
+        assert b"line 9\n" in log
+        assert log.count(build_log.CUT) == 1
+        assert log.endswith(b"x\nthe reason\n")
 
 
 def test_a_failing_package_shows_the_end_of_the_log_and_where_it_is(root: Path, tmp_path: Path) -> None:
