@@ -93,6 +93,7 @@ def test_docker_runs_without_network_on_what_is_mounted_as_this_user(
     assert run[run.index("--memory") + 1] == "12.5g"
     assert run[run.index("--cpus") + 1] == "3"
     assert {"--rm", "--interactive", "--read-only"} <= set(run)
+    assert "--init" in run  # docker's own first process: it reaps what the worker's children leave behind
     assert "--tty" not in run
     mounted = [run[place + 1] for place, option in enumerate(run) if option == "--mount"]
     assert sorted(mounted) == sorted(
