@@ -7,7 +7,8 @@ own FLAME has them (``avatarbench/isolation/flame_fit.py``). Neither file leaves
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -66,6 +67,8 @@ class FlameDriven(OfficialMethod):
     that is still rendered."""
 
     files: ClassVar[tuple[Path, ...]] = (*official.TOOLS, *FIT)
+    eyes: ClassVar[bool] = True
+    """Whether its FLAME turns them; a mesh for one that does not has them at rest."""
     own_options: ClassVar[Mapping[str, Any]] = {"flame": None, "limit_mm": 3.0, "limit_px": 8.0}
 
     def __init__(self, **options: Any) -> None:
@@ -129,7 +132,7 @@ class FlameDriven(OfficialMethod):
             from avatarbench.heads.flame import load_flame
 
             self._rig = load_flame(self._file)
-        return head_mesh(self._rig, flame, self._people)
+        return head_mesh(self._rig, flame, self._people, self.eyes)
 
     def collect(self) -> None:
         """Read what the shim wrote of its fits, before its job folder is removed."""
@@ -161,8 +164,12 @@ class MeshDriven:
         self._avatar.seed(value)
 
     def announce(self, motions: Sequence[Motion]) -> None:
-        """Have all ``motions`` converted."""
-        self._avatar.announce([self._method.motion(motion) for motion in motions])  # type: ignore[attr-defined]
+        """Have all ``motions`` converted. One whose mesh cannot be made costs its own frame, when that is rendered."""
+        meshes = []
+        for motion in motions:
+            with suppress(AvatarbenchError):
+                meshes.append(self._method.motion(motion))
+        self._avatar.announce(meshes)  # type: ignore[attr-defined]
         self._method.collect()
 
     def render(self, motion: Motion) -> NDArray[np.generic]:
@@ -170,7 +177,9 @@ class MeshDriven:
         return self._avatar.render(self._method.motion(motion))
 
 
-def head_mesh(rig: FlameRig, flame: FlameParameters, people: dict[bytes, NDArray[np.float32]]) -> HeadMesh:
+def head_mesh(
+    rig: FlameRig, flame: FlameParameters, people: dict[bytes, NDArray[np.float32]], turn_eyes: bool = True
+) -> HeadMesh:
     """``flame`` as vertices of ``rig``. ``people`` keeps neutral heads by their parameters: a sequence has one.
 
     Raises AvatarbenchError for offsets of another mesh.
@@ -187,7 +196,8 @@ def head_mesh(rig: FlameRig, flame: FlameParameters, people: dict[bytes, NDArray
             )
         offsets = torch.from_numpy(np.asarray(flame.static_offset[:count], np.float32))
     shape, expression = (torch.from_numpy(np.asarray(v, np.float32))[None] for v in (flame.shape, flame.expr))
-    face = {"jaw": flame.jaw_pose, "eye.L": flame.eyes_pose[:3], "eye.R": flame.eyes_pose[3:]}
+    eyes = np.asarray(flame.eyes_pose, np.float32) * turn_eyes
+    face = {"jaw": flame.jaw_pose, "eye.L": eyes[:3], "eye.R": eyes[3:]}
     placed = {**face, "root": flame.rotation, "neck": flame.neck_pose}
     shift = torch.from_numpy(np.asarray(flame.translation, np.float32))[None]
     with torch.no_grad():
@@ -204,12 +214,12 @@ def head_mesh(rig: FlameRig, flame: FlameParameters, people: dict[bytes, NDArray
             vertices=still.numpy(),
             head_to_world=pose.numpy().astype(np.float64),
             jaw=np.asarray(flame.jaw_pose, np.float32),
-            eyes=np.asarray(flame.eyes_pose, np.float32),
+            eyes=eyes,
             bend_mm=float((bend * head).sum() / head.sum()) * 1000,
         )
 
 
-def told(portraits: Mapping[str, bool], lines: Any) -> list[str]:
+def told(portraits: Mapping[str, bool], lines: Iterable[Mapping[str, Any]]) -> list[str]:
     """What a reader of a run has to know of its fits."""
     fitted = [line for line in lines if not line["reason"]]
     notes = []

@@ -134,8 +134,8 @@ class Flame:
         return found.reshape(-1, found.shape[-1])
 
 
-def mean_mm(difference: np.ndarray, weights: np.ndarray | None = None) -> float:
-    return float(np.average(np.linalg.norm(difference, axis=1), weights=weights) * 1000)
+def mean_mm(difference: np.ndarray) -> float:
+    return float(np.linalg.norm(difference, axis=1).mean() * 1000)
 
 
 def fit_identity(flame: Flame, neutral: np.ndarray) -> Identity:
@@ -165,17 +165,15 @@ def fit_motion(
     flame: Flame, person: Identity, mesh: Mapping[str, Any], eyes: bool
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Expression (E,), turns (3, 3) of jaw and eyes, and what is left in mm, for what moved from ``neutral`` to
-    ``vertices``. Without ``eyes`` their model cannot turn them, and the eyeballs do not count."""
+    ``vertices``. Without ``eyes`` their model cannot turn them, and the mesh has them at rest."""
     neutral, vertices = (np.asarray(mesh[name], np.float64) for name in ("neutral", "vertices"))
     target = person.base + (vertices - neutral) @ person.turn.T
     start = np.concatenate([mesh["jaw"], mesh["eyes"]]).astype(np.float64).reshape(3, 3) @ person.turn.T
     joints = 3 if eyes else 1
     start[joints:] = 0
-    seen = np.ones(len(target)) if eyes else 1.0 - (flame.weights[:, 1:].sum(1) > 0.5)
     size = flame.expressions.shape[-1]
     prior = np.concatenate([np.full(size, SIGMA**2), np.full(3 * joints, (SIGMA / TURN_SIGMA) ** 2)])
     expression, turns = np.zeros(size), start.copy()
-    weights = np.repeat(seen, 3)[:, None]
     before = np.full_like(target, np.inf)
     for _ in range(ROUNDS):
         rest = person.base + flame.expressions @ expression
@@ -184,15 +182,14 @@ def fit_motion(
             break
         before = now
         columns = np.concatenate([flame.slopes(turns), _turning(flame, rest, turns, joints)], 1)
-        weighed = columns * weights
         off = np.concatenate([expression, (turns - start)[:joints].reshape(-1)])
         step = np.linalg.solve(
-            weighed.T @ columns + np.diag(prior), weighed.T @ (target - now).reshape(-1) - prior * off
+            columns.T @ columns + np.diag(prior), columns.T @ (target - now).reshape(-1) - prior * off
         )
         expression = expression + step[:size]
         turns[:joints] += step[size:].reshape(-1, 3)
     left = target - flame.posed(person.base + flame.expressions @ expression, turns)
-    return expression, turns, mean_mm(left, seen)
+    return expression, turns, mean_mm(left)
 
 
 def _turning(flame: Flame, rest: np.ndarray, turns: np.ndarray, joints: int) -> np.ndarray:

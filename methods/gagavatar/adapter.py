@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from avatarbench.isolation.official import TOOLS, OfficialMethod
+from avatarbench.methods.flame_driven import FlameDriven
 from avatarbench.methods.gagavatar.recipe import RECIPE
 from avatarbench.methods.unpacked import not_unpacked
 
@@ -20,10 +21,22 @@ class GagAvatar(OfficialMethod):
     recipe = RECIPE
     shim = HERE / "shim.py"
     files = TOOLS
-    expected = ("inference.py", "core/models", "core/data", "core/libs/GAGAvatar_track/engines")
+    expected: ClassVar[tuple[str, ...]] = (
+        "inference.py",
+        "core/models",
+        "core/data",
+        "core/libs/GAGAvatar_track/engines",
+    )
     frame_timeout = 600.0  # of a frame that was not announced, its tracking
 
     @classmethod
     def lacks(cls, **options: Any) -> list[str]:
         """What the user has yet to bring, a line each, the models in the checkout among it."""
         return super().lacks(**options) + not_unpacked(options.get("repo"), MODELS, HOW)
+
+
+class GagAvatarByFlame(FlameDriven, GagAvatar):
+    """Driven by FLAME that was tracked elsewhere; its own tracker sees portraits alone, and those without tracking."""
+
+    files = (*FlameDriven.files, HERE / "by_flame.py")
+    expected = (*GagAvatar.expected, "core/libs/flame_model", "core/libs/utils_lmdb.py")

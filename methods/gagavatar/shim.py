@@ -8,6 +8,8 @@ clock. What it calls, and with what, is called here: ``build_model``, ``CoreEngi
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +24,8 @@ FOCAL = 12.0
 
 
 class Shim:
-    """``options``: ``repo``, ``weight_files`` with GAGAvatar.pt, ``device``."""
+    """``options``: ``repo``, ``weight_files`` with GAGAvatar.pt, ``device``; ``limit_mm`` and ``limit_px`` where FLAME
+    that was tracked elsewhere drives it."""
 
     def __init__(self, options: dict[str, Any], job: str) -> None:
         shim_tools.enter(options["repo"])
@@ -45,19 +48,32 @@ class Shim:
         self.model.load_state_dict(checkpoint["model"])
         self.model = self.model.to(self.device)
         self.tracker = CoreEngine(focal_length=FOCAL, device=self.device)
+        self.plane = int(self.config.DATASET.POINT_PLANE_SIZE)
         self.source: dict[str, Any] = {}
-        self.drivers: dict[str, Any] = {}  # motion -> dataset and index there, None where it has no face
+        self.drivers: dict[str, Any] = {}  # motion -> dataset and index there, or why there is none
+        self.job = job
+        self.by_flame: Any = None
+        if "limit_mm" in options:
+            from by_flame import ByFlame
+
+            self.by_flame = ByFlame(torch, job, FOCAL, SIZE, (options["limit_mm"], options["limit_px"]))
 
     def build(self, portrait: dict[str, Any]) -> dict[str, float]:
         """Track the portrait; its Gaussians are made with the first frame."""
         self.drivers = {}
+        shutil.rmtree(os.path.join(self.job, "tracked"), ignore_errors=True)  # an earlier portrait's drivers
         self.forget()
+        info = {"gaussians": 5023.0 + 2 * self.plane**2}
+        if self.by_flame is not None and portrait.get("mesh") is not None:
+            record, codes = self.by_flame.record(portrait, "portrait")
+            self.source = {name: self.torch.from_numpy(values) for name, values in record.items()}
+            self.source["image"] = self.matted(portrait["image"]) / 255.0
+            return dict(info, identity_mm=codes.identity_mm, motion_mm=codes.motion_mm, pixels=codes.pixels)
         found = self.track([portrait["image"]])[0]
         if found is None:
             raise worker.Unscorable("GAGAvatar's tracker finds no face in the portrait")
         self.source = found
-        plane = int(self.config.DATASET.POINT_PLANE_SIZE)
-        return {"gaussians": 5023 + 2 * plane * plane}
+        return info
 
     def forget(self) -> None:
         """The model keeps the first avatar that it makes in an attribute, and renders that whatever comes later."""
@@ -65,7 +81,10 @@ class Shim:
             del self.model._gs_params
 
     def announce(self, motions: Sequence[dict[str, Any]]) -> None:
-        """Track all drivers at once, which its tracker does far faster than one by one."""
+        """Track all drivers at once, which its tracker does far faster than one by one; or convert what was tracked."""
+        if self.by_flame is not None:
+            self.convert(motions)
+            return
         worker.say(f"GAGAvatar: tracking {len(motions)} drivers")
         tracked = self.track([motion["image"] for motion in motions])
         found = {motion["id"]: tracked[index] for index, motion in enumerate(motions)}
@@ -73,17 +92,32 @@ class Shim:
         pixel = self.torch.from_numpy(np.zeros((3, 1, 1), np.float32))
         faces = {name: dict(driver, image=pixel) for name, driver in found.items() if driver is not None}
         # A dict is taken in its order; of a folder, sixty frames would be drawn by the clock.
-        data = self.dataset(faces, self.source, int(self.config.DATASET.POINT_PLANE_SIZE)) if faces else None
+        data = self.dataset(faces, self.source, self.plane) if faces else None
         places = {name: (data, index) for index, name in enumerate(faces)}
-        self.drivers.update({name: places.get(name) for name in found})
+        self.drivers.update(
+            {name: places.get(name, "GAGAvatar's tracker finds no face in the driver") for name in found}
+        )
+
+    def convert(self, motions: Sequence[dict[str, Any]]) -> None:
+        """Its codes of what was tracked elsewhere, read back from a tracked folder by its own reader."""
+        worker.say(f"GAGAvatar: converting the tracking of {len(motions)} drivers")
+        records: dict[str, Any] = {}
+        for motion in motions:
+            try:
+                records[motion["id"]] = self.by_flame.record(motion, "driver")[0]
+            except worker.Unscorable as error:
+                self.drivers[motion["id"]] = str(error)
+        if records:
+            data = self.dataset(self.by_flame.tracked(list(records.values())), self.source, self.plane)
+            self.drivers.update({name: (data, index) for index, name in enumerate(records)})
 
     def render(self, motion: dict[str, Any]) -> np.ndarray:
         """``sr_gen_image``, (512, 512, 3) float32 in [0, 1]: no mark, no tiles."""
         if motion["id"] not in self.drivers:
             self.announce([motion])
         driver = self.drivers[motion["id"]]
-        if driver is None:
-            raise worker.Unscorable("GAGAvatar's tracker finds no face in the driver")
+        if isinstance(driver, str):
+            raise worker.Unscorable(driver)
         data, index = driver
         with self.torch.no_grad():
             shown = self.model.forward_expression(self.batch(data[index]))["sr_gen_image"]
@@ -95,6 +129,14 @@ class Shim:
             return {key: self.batch(entry) for key, entry in value.items()}
         return value[None].to(self.device) if isinstance(value, self.torch.Tensor) else [value]
 
+    def matted(self, image: np.ndarray) -> Any:
+        """A framed picture, (512, 512, 3) uint8, before black, as its tracker mattes it: (3, 512, 512) up to 255."""
+        if image.shape != (SIZE, SIZE, 3):
+            raise shim_tools.ShimError(f"GAGAvatar's pictures are 512x512, this one is of shape {image.shape}")
+        picture = self.torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()
+        cut = self.tracker.matting_engine.forward(picture / 255.0, return_type="matting", background_rgb=0.0)
+        return (cut.clamp(0.0, 1.0) * 255.0).cpu()
+
     def track(self, images: Sequence[np.ndarray]) -> list[dict[str, Any] | None]:
         """Its tracker on pictures that are already framed, (512, 512, 3) uint8: tensors by its names, or None.
 
@@ -102,13 +144,7 @@ class Shim:
         picture without a face would end it (it mattes a crop that is None).
         """
         names = shim_tools.unique_names(len(images))
-        matted = {}
-        for name, image in zip(names, images):  # noqa: B905  (Python 3.8)
-            if image.shape != (SIZE, SIZE, 3):
-                raise shim_tools.ShimError(f"GAGAvatar's pictures are 512x512, this one is of shape {image.shape}")
-            picture = self.torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()
-            cut = self.tracker.matting_engine.forward(picture / 255.0, return_type="matting", background_rgb=0.0)
-            matted[name] = (cut.clamp(0.0, 1.0) * 255.0).cpu()
+        matted = {name: self.matted(image) for name, image in zip(names, images)}  # noqa: B905  (Python 3.8)
         base = self.tracker.track_base(matted, None)
         found = self.tracker.track_optim(base, None, None, share_id=False) if base else {}
         result: list[dict[str, Any] | None] = []

@@ -22,7 +22,8 @@ CACHES = ("texture_planes", "points_features")
 
 
 class Shim:
-    """``options``: ``repo``, ``weight_files`` with one_model.ckpt, ``device``."""
+    """``options``: ``repo``, ``weight_files`` with one_model.ckpt, ``device``; ``limit_mm`` and ``limit_px`` where
+    FLAME that was tracked elsewhere drives it."""
 
     def __init__(self, options: dict[str, Any], job: str) -> None:
         shim_tools.enter(options["repo"])
@@ -47,35 +48,57 @@ class Shim:
         self.tracker = TrackEngine(focal_length=self.meta["focal_length"], device=self.device)
         self.feature: Any = None
         self.shape: Any = None
-        self.drivers: dict[str, Any] = {}  # motion -> tracking, None where it has no face
+        self.drivers: dict[str, Any] = {}  # motion -> tracking, or why there is none
+        self.by_flame: Any = None
+        if "limit_mm" in options:
+            from by_flame import ByFlame
 
-    def build(self, portrait: dict[str, Any]) -> None:
+            self.by_flame = ByFlame(torch, job, self.meta, SIZE, (options["limit_mm"], options["limit_px"]))
+
+    def build(self, portrait: dict[str, Any]) -> dict[str, float]:
         """Track the portrait and bring it into the model's plane; the planes are made with the first frame."""
         self.drivers = {}
         for name in CACHES:
             if hasattr(self.model, name):
                 delattr(self.model, name)
-        found = self.track([portrait["image"]])[0]
+        info: dict[str, float] = {}
+        found: dict[str, Any] | None
+        if self.by_flame is not None and portrait.get("mesh") is not None:
+            found, codes = self.by_flame.record(portrait, "portrait")
+            found["image"] = self.matted(portrait["image"])
+            info = {"identity_mm": codes.identity_mm, "motion_mm": codes.motion_mm, "pixels": codes.pixels}
+        else:
+            found = self.track([portrait["image"]])[0]
         if found is None:
             raise worker.Unscorable("GPAvatar's tracker finds no face in the portrait")
         transform = found["transform_matrix"][None].to(self.device)
         plane = self.perspective(found["image"][None].to(self.device), transform, self.meta, fill=0.0)
         self.feature = plane[None]  # a batch of one person of one picture
         self.shape = found["mica_shape"][None].to(self.device)
+        return info
 
     def announce(self, motions: Sequence[dict[str, Any]]) -> None:
-        """Track all drivers at once, which its tracker does far faster than one by one."""
+        """Track all drivers at once, which its tracker does far faster than one by one; or convert what was tracked."""
+        if self.by_flame is not None:
+            worker.say(f"GPAvatar: converting the tracking of {len(motions)} drivers")
+            for motion in motions:
+                try:
+                    self.drivers[motion["id"]] = self.by_flame.record(motion, "driver")[0]
+                except worker.Unscorable as error:
+                    self.drivers[motion["id"]] = str(error)
+            return
         worker.say(f"GPAvatar: tracking {len(motions)} drivers")
         tracked = self.track([motion["image"] for motion in motions])
-        self.drivers.update({motion["id"]: tracked[index] for index, motion in enumerate(motions)})
+        for index, motion in enumerate(motions):
+            self.drivers[motion["id"]] = tracked[index] or "GPAvatar's tracker finds no face in the driver"
 
     def render(self, motion: dict[str, Any]) -> np.ndarray:
         """``gen_sr``, (512, 512, 3) float32 in [0, 1]: no mark, no tiles."""
         if motion["id"] not in self.drivers:
             self.announce([motion])
         driver = self.drivers[motion["id"]]
-        if driver is None:
-            raise worker.Unscorable("GPAvatar's tracker finds no face in the driver")
+        if isinstance(driver, str):
+            raise worker.Unscorable(driver)
         with self.torch.no_grad():
             points = self.model.get_point_cloud(
                 driver["emoca_pose"][None].to(self.device), driver["emoca_expression"][None].to(self.device), self.shape
@@ -88,6 +111,13 @@ class Shim:
             )["gen_sr"]
         return np.ascontiguousarray(shown.clamp(0, 1)[0].detach().cpu().numpy().transpose(1, 2, 0))
 
+    def matted(self, image: np.ndarray) -> Any:
+        """A framed picture, (512, 512, 3) uint8, before black, as its tracker mattes it: (3, 512, 512) in [0, 1]."""
+        if image.shape != (SIZE, SIZE, 3):
+            raise shim_tools.ShimError(f"GPAvatar's pictures are 512x512, this one is of shape {image.shape}")
+        picture = self.torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float() / 255.0
+        return self.tracker.matting_engine(picture, return_type="matting", background_rgb=0.0).cpu()
+
     def track(self, images: Sequence[np.ndarray]) -> list[dict[str, Any] | None]:
         """Its tracker on framed pictures, (512, 512, 3) uint8: tensors by its names, or None.
 
@@ -97,10 +127,7 @@ class Shim:
         names = shim_tools.unique_names(len(images))
         matted, base = {}, {}
         for name, image in zip(names, images):  # noqa: B905  (Python 3.8)
-            if image.shape != (SIZE, SIZE, 3):
-                raise shim_tools.ShimError(f"GPAvatar's pictures are 512x512, this one is of shape {image.shape}")
-            picture = self.torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float() / 255.0
-            matted[name] = self.tracker.matting_engine(picture, return_type="matting", background_rgb=0.0).cpu()
+            matted[name] = self.matted(image)
             base[name] = self.tracker.track_base(matted[name].clone() * 255.0)
         faces = {name: found for name, found in base.items() if found is not None}
         found = self.tracker.track_lightning(faces, batch_frames=None, vis_path=None) if faces else {}

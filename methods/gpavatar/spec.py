@@ -1,5 +1,7 @@
 """What can be said of GPAvatar without importing it."""
 
+from dataclasses import replace
+
 from avatarbench.method import Framing, MethodSpec
 
 SPEC = MethodSpec(
@@ -20,4 +22,18 @@ SPEC = MethodSpec(
     framing=Framing(size=512, background="black"),
     notes="Portrait and drivers are tracked by its own tracker, frame by frame, without its smoothing of videos. It "
     "takes several pictures of a person and gets one. Black background.",
+)
+
+BY_FLAME = replace(
+    SPEC,
+    id="gpavatar-flame",
+    name="GPAvatar (FLAME)",
+    summary="GPAvatar driven by imported FLAME tracking, which is converted to its own FLAME through the mesh",
+    factory="avatarbench.methods.gpavatar.adapter:GpAvatarByFlame",
+    needs=("image", "flame", "camera"),
+    tracker=None,
+    notes="Drivers, and portraits that were tracked, come from imported FLAME tracking (--tracker, --tracking), which "
+    "FLAME as you imported it makes vertices of; its own FLAME and its camera are fitted to these, and what that "
+    "leaves is noted. It has no joints of neck and eyes. Other portraits are tracked by its own tracker. Black "
+    "background.",
 )

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from avatarbench.heads.flame import JOINTS
 from avatarbench.heads.flame_file import PARENTS
@@ -164,3 +165,121 @@ def test_known_codes_come_back_in_another_basis(fit: Any) -> None:
     same = converter(fit, ours).convert(frame(ours, tracked()))
     np.testing.assert_allclose(same.shape, tracked().shape, atol=0.02)
     np.testing.assert_allclose(same.expression, tracked().expr, atol=0.02)
+
+
+def test_what_no_basis_reaches_is_what_is_left(fit: Any) -> None:
+    shapes, expressions = bases()
+    beyond = 0.7 * OURS["shapedirs"][..., 350]  # in neither basis
+    flame = tracked(expr=np.append(np.random.default_rng(3).normal(size=EXPRESSIONS), 0.0))
+    ours = make(shapes, np.concatenate([expressions, beyond[..., None]], 2))
+    convert = converter(fit, make(mixed(shapes, 3), mixed(expressions, 4)))
+    within = convert.convert(frame(ours, flame))
+    flame.expr[-1] = 1.0
+    codes = convert.convert(one := frame(ours, flame))
+    assert within.motion_mm < 0.01
+    assert codes.motion_mm == pytest.approx(1000 * np.linalg.norm(beyond, axis=1).mean(), rel=0.1)
+    assert codes.identity_mm < 0.01
+    off = np.linalg.norm(
+        projected(codes, posed(make(mixed(shapes, 3), mixed(expressions, 4)), codes)) - expected(one), axis=1
+    )
+    assert codes.pixels == pytest.approx(np.average(off, weights=1 - OURS["weights"][:, 0]), rel=0.02)
+    for limits, said in (({"limit_mm": 1.0}, "at most 1 mm and 8 px"), ({"limit_px": 0.5}, "at most 3 mm and 0.5 px")):
+        strict = converter(fit, make(mixed(shapes, 3), mixed(expressions, 4)), **limits)
+        with pytest.raises(fit.FitError, match=f"{codes.motion_mm:.2f} mm and {codes.pixels:.2f} px off .*{said}"):
+            strict.convert(one)
+
+
+def test_hair_that_flame_has_none_of_moves_neither_face_nor_camera(fit: Any) -> None:
+    shapes, expressions = bases()
+    ours, convert = make(shapes, expressions), converter(fit, make(mixed(shapes, 3), mixed(expressions, 4)))
+    template = OURS["v_template"]
+    scalp = template[:, 1] > 0.08
+    hair = np.zeros_like(template)
+    hair[scalp] = 0.02 * template[scalp] / np.linalg.norm(template[scalp], axis=1, keepdims=True)
+    bald, with_hair = convert.convert(frame(ours, tracked())), convert.convert(frame(ours, tracked(static_offset=hair)))
+    assert with_hair.identity_mm > 2
+    assert with_hair.motion_mm < 1.0
+    rest = [posed(make(mixed(shapes, 3), mixed(expressions, 4)), codes) for codes in (bald, with_hair)]
+    off = np.linalg.norm(projected(bald, rest[0]) - projected(with_hair, rest[1]), axis=1)
+    face = (template[:, 2] > 0.06) & ~scalp
+    assert off[face].mean() < 1.0, off[face].mean()
+
+
+@pytest.mark.parametrize(("focal", "distance", "limit"), [(900.0, 0.8, 6.0), (1800.0, 1.6, 2.5), (6000.0, 5.0, 1.0)])
+def test_another_lens_is_met_by_another_place_and_what_is_left_is_told(
+    fit: Any, focal: float, distance: float, limit: float
+) -> None:
+    shapes, expressions = bases()
+    ours = make(shapes, expressions)
+    one = frame(ours, tracked(1), camera(focal, distance, middle=330.0))
+    codes = converter(fit, ours).convert(one)
+    off = np.linalg.norm(projected(codes, posed(ours, codes)) - expected(one), axis=1)
+    assert codes.pixels == pytest.approx(np.average(off, weights=1 - OURS["weights"][:, 0]), rel=0.02)
+    assert 0.02 < codes.pixels < limit
+    assert np.linalg.det(codes.transform[:, :3]) == pytest.approx(1)
+    # No small change of place or turn comes nearer.
+    draw = np.random.default_rng(0)
+    for _ in range(20):
+        moved = codes.transform.copy()
+        moved[:, :3] = Rotation.from_rotvec(draw.normal(0, 2e-3, 3)).as_matrix() @ moved[:, :3]
+        moved[:, 3] += draw.normal(0, 5e-3, 3)
+        other = fit.Codes(**{**vars(codes), "transform": moved})
+        farther = np.linalg.norm(projected(other, posed(ours, codes)) - expected(one), axis=1)
+        weights = 1 - OURS["weights"][:, 0]
+        assert np.average(farther**2, weights=weights) > np.average(off**2, weights=weights)
+
+
+def test_the_neck_is_the_cameras_and_its_bend_is_measured(fit: Any) -> None:
+    shapes, expressions = bases()
+    ours = make(shapes, expressions)
+    convert = converter(fit, ours)
+    straight = frame(ours, tracked())
+    bent = frame(ours, tracked(neck_pose=[0.2, 0.1, 0]))
+    np.testing.assert_allclose(bent["mesh"]["vertices"], straight["mesh"]["vertices"], atol=1e-9)
+    assert straight["mesh"]["bend_mm"] < 1e-3
+    assert 0.1 < bent["mesh"]["bend_mm"] < 10
+    codes = [convert.convert(one) for one in (straight, bent)]
+    np.testing.assert_allclose(codes[0].expression, codes[1].expression, atol=1e-6)
+    assert codes[1].pixels < 0.1
+    turn = codes[0].transform[:, :3] @ codes[1].transform[:, :3].T
+    np.testing.assert_allclose(np.arccos((np.trace(turn) - 1) / 2), np.linalg.norm([0.2, 0.1]), atol=0.01)
+
+
+def test_a_person_is_fitted_once_and_a_template_elsewhere_is_found(fit: Any) -> None:
+    shapes, expressions = bases()
+    ours = make(shapes, expressions)
+    turned = Rotation.from_rotvec([0.05, -0.08, 0.03])
+    shifted = OURS["v_template"] @ turned.as_matrix().T + [0.004, -0.01, 0.006]
+    # posedirs and joints keep their axes: with no turn of jaw or eyes the models are one, moved.
+    bases_there = [np.einsum("ab,vbk->vak", turned.as_matrix(), directions) for directions in (shapes, expressions)]
+    convert = converter(fit, there := make(*bases_there, template=shifted))
+    rest = {"jaw_pose": np.zeros(3), "eyes_pose": np.zeros(6)}
+    frames = [frame(ours, tracked(index, **rest)) for index in range(2)]
+    codes = [convert.convert(one) for one in frames]
+    assert len(convert._people) == 1
+    for one, found in zip(frames, codes, strict=True):
+        assert max(found.identity_mm, found.motion_mm) < 0.05
+        np.testing.assert_allclose(projected(found, posed(there, found)), expected(one), atol=0.3)
+    assert codes[0].shape is codes[1].shape
+
+
+def test_what_is_not_known_of_their_flame_is_refused(fit: Any) -> None:
+    shapes, expressions = bases()
+    ours = make(shapes, expressions)
+    one = frame(ours, tracked())
+    other = converter(fit, ours)
+    other.forward = lambda codes: posed(ours, codes) * 1.001
+    with pytest.raises(fit.FitError, match="its FLAME code gives other vertices than its arrays"):
+        other.convert(one)
+    fewer = {**one, "mesh": {**one["mesh"], "vertices": one["mesh"]["vertices"][:-1]}}
+    with pytest.raises(fit.FitError, match="the tracked head has 699 vertices, its FLAME has 700"):
+        converter(fit, ours).convert(fewer)
+    behind = {**one, "camera": camera(distance=-3.0)}
+    with pytest.raises(fit.FitError, match="behind the camera"):
+        converter(fit, ours).convert(behind)
+    with pytest.raises(fit.FitError, match="of 256x512, not 512x512"):
+        converter(fit, ours).convert({**one, "camera": {**camera(), "width": 256}})
+    with pytest.raises(fit.FitError, match="has no FLAME tracking"):
+        converter(fit, ours).convert({**one, "mesh": None})
+    with pytest.raises(fit.FitError, match="has no 'v_template'"):
+        fit.Flame.of(SimpleNamespace(), 3)

@@ -1,10 +1,12 @@
 """Stand-in for tests, not GAGAvatar: the left half is the avatar's mean colour, the right half what drives it.
 
 Upper right: expcode[0], posecode[3], transform_matrix[2, 3]; lower right: the source's shapecode[0]. The avatar is kept
-from the first frame on, whoever comes later, as the original keeps it.
+from the first frame on, whoever comes later, as the original keeps it. Of FLAME's vertices, three are spots where the
+camera sees them.
 """
 
 import numpy as np
+from flame_lbs import blobs
 from torch import Tensor
 
 
@@ -26,8 +28,10 @@ class GAGAvatar:
         if not hasattr(self, "_gs_params"):
             self._gs_params = {"colors": batch["f_image"].array.reshape(3, -1).mean(1)}
         points, transform = batch["t_points"].array, batch["t_transform"].array
-        assert points.shape == (1, 3, 3)
         assert transform.shape == (1, 3, 4)
+        if points.shape[1] > 3:
+            spots = Tensor(blobs(points[0], transform[0], 12.0)[None])
+            return {"t_image": batch["t_image"], "gen_image": spots, "sr_gen_image": spots}
         picture = np.zeros((1, 3, 512, 512), np.float32)
         picture[0, :, :, :256] = self._gs_params["colors"][:, None, None]
         driven = np.array([points[0, 1, 0] / 5, points[0, 2, 0] / 5, transform[0, 2, 3]])

@@ -1,12 +1,15 @@
 """Stand-in for tests, not GPAvatar: the left half is the avatar's mean colour, the right half what drives it.
 
 Upper right: emoca_expression[0], emoca_pose[3], transform_matrix[2, 3]; lower right: the source's mica_shape[0]. The
-avatar is kept from the first frame on, whoever comes later, as the original keeps it.
+avatar is kept from the first frame on, whoever comes later, as the original keeps it. Where FLAME's numbers are there,
+three of its vertices are spots where the camera sees them.
 """
 
 import numpy as np
+from flame_lbs import blobs
 from torch import Tensor
 
+from core.libs.FLAME.FLAME import FLAME, there
 from core.utils.registry import MODEL_REGISTRY
 
 
@@ -27,6 +30,8 @@ class OneModel:
 
     def get_point_cloud(self, poses, expressions, shapes, refine=False):
         assert (poses.shape, expressions.shape, shapes.shape) == ((1, 6), (1, 50), (1, 100))
+        if there():
+            return FLAME(100, 50)(shapes, expressions, poses)[0] * self.scale
         points = np.stack([shapes.array[0, :3], expressions.array[0, :3], poses.array[0, 3:]])[None]
         return Tensor(points * self.scale)
 
@@ -36,6 +41,9 @@ class OneModel:
         if not hasattr(self, "texture_planes"):
             self.texture_planes = f_images.array.reshape(3, -1).mean(1)
             self.points_features = True
+        if d_points.shape[1] > 3:
+            spots = Tensor(blobs(d_points.array[0], d_transforms.array[0], 12.0)[None])
+            return {"f_images": f_images, "gen_fine": spots, "gen_sr": spots}
         points = d_points.array[0] / self.scale
         picture = np.zeros((1, 3, 512, 512), np.float32)
         picture[0, :, :, :256] = self.texture_planes[:, None, None]

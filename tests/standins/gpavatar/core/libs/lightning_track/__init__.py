@@ -22,7 +22,7 @@ class TrackEngine:
     def track_base(self, image):
         array = image.array
         assert array.shape == (3, 512, 512)
-        assert array.max() > 1
+        assert array.max() > 1 or not array.any()
         return {"colour": array.reshape(3, -1).mean(1) / 255} if array.std() > 1 else None
 
     def track_lightning(self, base_result, batch_frames=None, vis_path=None):
