@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from avatarbench.errors import AvatarbenchError
 from avatarbench.isolation import official, weights
+from avatarbench.isolation.method import AnnouncedAvatar, IsolatedAvatar
 from avatarbench.isolation.official import OfficialMethod
 from avatarbench.method import FlameParameters, Motion, Portrait, Site
 
 if TYPE_CHECKING:
     from avatarbench.heads.flame import FlameRig
-    from avatarbench.isolation.method import IsolatedAvatar
 
 FIT = tuple(Path(official.__file__).with_name(name) for name in ("flame_fit.py", "flame_camera.py"))
 """Copied beside the shim of such a method."""
@@ -105,11 +105,11 @@ class FlameDriven(OfficialMethod):
 
     def build(self, portrait: Portrait) -> IsolatedAvatar:
         """An avatar that is driven by meshes. A portrait without tracking is tracked by the method's own tracker."""
-        self._portraits[portrait.id] = portrait.flame is not None and portrait.camera is not None
-        mesh = self.mesh(portrait.flame) if self._portraits[portrait.id] else None
+        mesh = self.mesh(portrait)
+        self._portraits[portrait.id] = mesh is not None
         built = super().build(MeshPortrait(**{**_fields(portrait), "flame": None, "mesh": mesh}))
         self.collect()
-        return MeshDriven(built, self)  # type: ignore[return-value]
+        return MeshDriven(built, self)
 
     def close(self) -> None:
         """End the worker, and note what the fits left."""
@@ -122,17 +122,17 @@ class FlameDriven(OfficialMethod):
 
     def motion(self, motion: Motion) -> MeshMotion:
         """``motion`` with a mesh in place of parameters. Raises AvatarbenchError."""
-        mesh = None if motion.flame is None or motion.camera is None else self.mesh(motion.flame)
-        return MeshMotion(**{**_fields(motion), "flame": None, "mesh": mesh})
+        return MeshMotion(**{**_fields(motion), "flame": None, "mesh": self.mesh(motion)})
 
-    def mesh(self, flame: FlameParameters | None) -> HeadMesh:
-        """What was tracked, by the user's FLAME. Raises AvatarbenchError."""
-        assert flame is not None  # the callers have looked
+    def mesh(self, frame: Motion | Portrait) -> HeadMesh | None:
+        """What was tracked, by the user's FLAME; None where nothing was. Raises AvatarbenchError."""
+        if frame.flame is None or frame.camera is None:
+            return None
         if self._rig is None:
             from avatarbench.heads.flame import load_flame
 
             self._rig = load_flame(self._file)
-        return head_mesh(self._rig, flame, self._people, self.eyes)
+        return head_mesh(self._rig, frame.flame, self._people, self.eyes)
 
     def collect(self) -> None:
         """Read what the shim wrote of its fits, before its job folder is removed."""
@@ -140,28 +140,19 @@ class FlameDriven(OfficialMethod):
             return
         for path in sorted(self._site.folder.glob(f"*/{REPORT}")):
             for line in path.read_text("utf-8").splitlines():
-                found = json.loads(line)
+                try:
+                    found = json.loads(line)
+                except ValueError:  # a worker was killed as it wrote its last line
+                    continue
                 self._lines[found["kind"], found["frame"]] = found
 
 
-class MeshDriven:
+class MeshDriven(AnnouncedAvatar):
     """An avatar whose motions reach the worker as meshes."""
 
     def __init__(self, avatar: IsolatedAvatar, method: FlameDriven) -> None:
-        self._avatar, self._method = avatar, method
-
-    @property
-    def info(self) -> dict[str, float]:
-        return self._avatar.info
-
-    @property
-    def lost_seconds(self) -> float:
-        """As of every isolated avatar."""
-        return self._avatar.lost_seconds
-
-    def seed(self, value: int) -> None:
-        """What the draws of the next call start from."""
-        self._avatar.seed(value)
+        super().__init__(avatar._supervisor, avatar._built)
+        self._method = method
 
     def announce(self, motions: Sequence[Motion]) -> None:
         """Have all ``motions`` converted. One whose mesh cannot be made costs its own frame, when that is rendered."""
@@ -169,12 +160,12 @@ class MeshDriven:
         for motion in motions:
             with suppress(AvatarbenchError):
                 meshes.append(self._method.motion(motion))
-        self._avatar.announce(meshes)  # type: ignore[attr-defined]
+        super().announce(meshes)
         self._method.collect()
 
     def render(self, motion: Motion) -> NDArray[np.generic]:
         """The worker's picture."""
-        return self._avatar.render(self._method.motion(motion))
+        return super().render(self._method.motion(motion))
 
 
 def head_mesh(
