@@ -224,8 +224,10 @@ def told(portraits: Mapping[str, bool], lines: Iterable[Mapping[str, Any]]) -> l
             f"{words.format(v.mean())} (at most {v.max():.2f})"
             for v, words in zip(values.values(), NAMES.values(), strict=True)
         ]
+        count = len(values["pixels"])
         notes.append(
-            f"its own FLAME in place of the tracked one, {len(values['pixels'])} {kind}s: off by {', '.join(parts)}"
+            f"its own FLAME in place of the tracked one, {count} {kind}{'s' if count > 1 else ''}: off by "
+            + ", ".join(parts)
         )
     return notes
 

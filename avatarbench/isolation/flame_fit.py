@@ -29,8 +29,10 @@ TURN_SIGMA = 0.3
 """Radians that jaw and eyes may differ from what was tracked, where the vertices say nothing of it."""
 FAR = 2e-3
 """Metres beyond which a vertex counts less for the identity: VHAP's offsets put hair where FLAME has skin."""
-SAME = 1e-5
-"""Metres within which their code and their arrays agree: float32."""
+SAME = 1e-4
+"""Metres within which their code, in float32 or less, and their arrays agree."""
+SETTLED = 1e-6
+"""Metres: a step that moves no vertex farther is the last one."""
 ROUNDS = 12
 STEP = 1e-4
 REPORT = "flame_fit.jsonl"
@@ -155,7 +157,7 @@ def fit_identity(flame: Flame, neutral: np.ndarray) -> Identity:
         base = flame.template + flame.shapes @ found[:size]
         left = neutral @ turn.T + shift - base
         weights = np.minimum(1.0, FAR / np.maximum(np.linalg.norm(left, axis=1), 1e-12))
-        if np.abs(left - before).max() < SAME / 10:
+        if np.abs(left - before).max() < SETTLED:
             break
         before = left
     return Identity(found[:size], base, turn, shift, weights, mean_mm(left))
@@ -178,7 +180,7 @@ def fit_motion(
     for _ in range(ROUNDS):
         rest = person.base + flame.expressions @ expression
         now = flame.posed(rest, turns)
-        if np.abs(now - before).max() < SAME / 10:
+        if np.abs(now - before).max() < SETTLED:
             break
         before = now
         columns = np.concatenate([flame.slopes(turns), _turning(flame, rest, turns, joints)], 1)
@@ -237,6 +239,8 @@ class Converter:
             raise FitError(f"the tracked head has {len(mesh['vertices'])} vertices, its FLAME has {count}")
         if (camera["width"], camera["height"]) != (self.size, self.size):
             raise FitError(f"the camera is of {camera['width']}x{camera['height']}, not {self.size}x{self.size}")
+        if not all(np.isfinite(np.asarray(values)).all() for values in [*mesh.values(), camera["K"]]):
+            raise FitError("the tracked head or its camera holds NaN or infinite values")
         person = self._person(np.asarray(mesh["neutral"], np.float64))
         expression, turns, left = fit_motion(self.flame, person, mesh, self.eyes)
         codes = Codes(

@@ -17,11 +17,13 @@ from scipy.spatial.transform import Rotation
 
 from avatarbench import registry
 from avatarbench.dataset import frame_number_of
-from avatarbench.errors import Unscorable
+from avatarbench.errors import PreflightError, Unscorable
 from avatarbench.heads.flame import load_flame
 from avatarbench.isolation.method import plain
 from avatarbench.isolation.official import TOOLS, OfficialMethod
 from avatarbench.method import Camera, FlameParameters, Motion, Portrait, Site
+from avatarbench.run.config import load_config
+from avatarbench.run.prepare import prepare
 from tests.conftest import Cli
 from tests.standins.common import python
 from tests.standins.heads import picture, trapped
@@ -146,7 +148,7 @@ def test_a_head_is_where_it_was_tracked_in_another_flames_codes(name: str, flame
     said = "\n".join(notes)
     assert "1 of 2 portraits have no FLAME tracking: its own tracker tracked them" in said
     assert "its own FLAME in place of the tracked one, 3 drivers: off by 0.0" in said
-    assert "its own FLAME in place of the tracked one, 1 portraits: off by 0.0" in said
+    assert "its own FLAME in place of the tracked one, 1 portrait: off by 0.0" in said
     assert not (tmp_path / "work").exists()
 
 
@@ -217,13 +219,8 @@ def test_a_run_on_tracked_data_notes_what_the_conversion_left(
         given += ["-m", f"{name}-flame", "--repo", f"{name}-flame={repo}"]
         given += ["--weights", f"{name}-flame={repo / WEIGHTS[name]}", f"+method.{name}-flame.python={python()}"]
         given += [f"+method.{name}-flame.flame={flames / 'ours.npz'}"]
-    out = ["--out", tmp_path / "runs"]
-    done = cli("run", *given, *out)
-    assert done.returncode != 0
-    assert "'gagavatar-flame' needs FLAME parameters: '501_FREE_" in done.stderr
-    assert "--tracker" in done.stderr
     tracking = exported(tmp_path / "tracking", monkeypatch)
-    done = cli("run", *given, *out, "--tracker", "vhap", "--tracking", tracking)
+    done = cli("run", *given, "--out", tmp_path / "runs", "--tracker", "vhap", "--tracking", tracking)
     assert done.returncode == 0, done.stdout + done.stderr
     record = json.loads(next((tmp_path / "runs").rglob("run.json")).read_text())
     for method in record["methods"]:
@@ -234,3 +231,13 @@ def test_a_run_on_tracked_data_notes_what_the_conversion_left(
         assert "its own tracker tracked them" in notes
         assert "its own FLAME in place of the tracked one, 2 drivers: off by 0.0" in notes
     assert len(list((tmp_path / "runs").rglob("predictions/*/**/*.png"))) == 4
+
+
+def test_a_run_without_tracking_is_told_before_any_work(flames: Path, tmp_path: Path) -> None:
+    repo = checkout("gagavatar", tmp_path, flames)
+    given = {"repo": str(repo), "weights": str(repo / "assets"), "python": python(), "flame": str(flames / "ours.npz")}
+    asked = {"methods": ["gagavatar-flame"], "protocol": "openheads-self", "metrics": ["psnr"], "sources.limit": 1}
+    config = load_config(asked)
+    config.method["gagavatar-flame"] = given
+    with pytest.raises(PreflightError, match=r"needs FLAME parameters: '501_FREE_.* --tracker vhap"):
+        prepare(config)

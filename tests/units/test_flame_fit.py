@@ -268,7 +268,7 @@ def test_what_is_not_known_of_their_flame_is_refused(fit: Any) -> None:
     ours = make(shapes, expressions)
     one = frame(ours, tracked())
     other = converter(fit, ours)
-    other.forward = lambda codes: posed(ours, codes) * 1.001
+    other.forward = lambda codes: posed(ours, codes) * 1.002
     with pytest.raises(fit.FitError, match="its FLAME code gives other vertices than its arrays"):
         other.convert(one)
     fewer = {**one, "mesh": {**one["mesh"], "vertices": one["mesh"]["vertices"][:-1]}}
@@ -277,6 +277,9 @@ def test_what_is_not_known_of_their_flame_is_refused(fit: Any) -> None:
     behind = {**one, "camera": camera(distance=-3.0)}
     with pytest.raises(fit.FitError, match="behind the camera"):
         converter(fit, ours).convert(behind)
+    broken = {**one, "mesh": {**one["mesh"], "vertices": one["mesh"]["vertices"] * np.nan}}
+    with pytest.raises(fit.FitError, match="holds NaN or infinite values"):
+        converter(fit, ours).convert(broken)
     with pytest.raises(fit.FitError, match="of 256x512, not 512x512"):
         converter(fit, ours).convert({**one, "camera": {**camera(), "width": 256}})
     with pytest.raises(fit.FitError, match="has no FLAME tracking"):
