@@ -60,6 +60,8 @@ def test_a_driver_without_a_face_costs_its_own_frame(name: str, tmp_path: Path) 
             avatar.render(motions[1])
         with pytest.raises(Unscorable, match="no face in the portrait"):
             method.build(Portrait("none", faceless()))
+        with pytest.raises(Unscorable, match="no face in the portrait"):
+            method.build(Portrait("black", np.zeros((512, 512, 3), np.uint8)))
 
 
 def original(repo: Path, *arguments: str) -> np.ndarray:
