@@ -62,18 +62,18 @@ class MeshPortrait(Portrait):
 
 
 class FlameDriven(OfficialMethod):
-    """Mixed into a method's class. Options: ``flame``, the FLAME file of the release that the tracker used, by default
-    the imported one; ``limit_mm`` and ``limit_px``: what the method's FLAME may be off, mean over vertices, in a frame
+    """Mixed into a method's class. Options: ``flame_file``, FLAME of the release that the tracker used, by default the
+    imported one; ``limit_mm`` and ``limit_px``: what the method's FLAME may be off, mean over vertices, in a frame
     that is still rendered."""
 
     files: ClassVar[tuple[Path, ...]] = (*official.TOOLS, *FIT)
     eyes: ClassVar[bool] = True
     """Whether its FLAME turns them; a mesh for one that does not has them at rest."""
-    own_options: ClassVar[Mapping[str, Any]] = {"flame": None, "limit_mm": 3.0, "limit_px": 8.0}
+    own_options: ClassVar[Mapping[str, Any]] = {"flame_file": None, "limit_mm": 3.0, "limit_px": 8.0}
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._file = _flame_file(self.options.pop("flame"))
+        self._file = _flame_file(self.options.pop("flame_file"))
         self._site: Site | None = None
         self._rig: FlameRig | None = None
         self._people: dict[bytes, NDArray[np.float32]] = {}
@@ -83,9 +83,9 @@ class FlameDriven(OfficialMethod):
     @classmethod
     def lacks(cls, **options: Any) -> list[str]:
         """What the user has yet to bring, a line each: FLAME for what was tracked among it."""
-        given = options.get("flame")
+        given = options.get("flame_file")
         if given is not None and not isinstance(given, str):
-            return [*super().lacks(**options), f"flame={given}: give the path of a FLAME file"]
+            return [*super().lacks(**options), f"flame_file={given}: give the path of a FLAME file"]
         path = _flame_file(given)
         stamp = (path.stat().st_mtime_ns, path.stat().st_size) if path.is_file() else None
         return super().lacks(**options) + _faults(path, given is None, stamp)
@@ -93,7 +93,7 @@ class FlameDriven(OfficialMethod):
     @classmethod
     def origin(cls, **options: Any) -> dict[str, Any]:
         """As of every official method, and with the file of FLAME that the tracking is read by."""
-        path = _flame_file(options.get("flame"))
+        path = _flame_file(options.get("flame_file"))
         found = super().origin(**options)
         held = {"path": str(path), "size": path.stat().st_size, "sha256": weights.digest(path)}
         return {**found, "weights": {**found["weights"], "FLAME of the tracking": held}}
@@ -257,7 +257,7 @@ def _faults(path: Path, imported: bool, stamp: Any) -> list[str]:
     """Why the FLAME file is of no use, a line; read once a process and ``stamp`` of it."""
     how = (
         "register at flame.is.tue.mpg.de, download the release that the tracker used, then avatarbench assets "
-        "import-flame FILE, or the option flame=FILE"
+        "import-flame FILE, or the option flame_file=FILE"
     )
     if stamp is None:
         lack = "none was imported" if imported else f"{path} is no file"

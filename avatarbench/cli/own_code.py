@@ -10,7 +10,7 @@ from avatarbench import registry
 from avatarbench.errors import UsageError
 from avatarbench.registry import suggest
 
-PATHS = ("repo", "weights", "python")
+PATHS = ("repo", "weights", "python", "flame_file")
 """Options of methods with an environment of their own that are paths: absolute in the record, for a resumed run."""
 
 

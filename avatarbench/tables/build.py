@@ -22,7 +22,7 @@ from avatarbench.tables.options import command
 CONFIGURATION = ("factory", "repository", "commit", "environment")
 """Fields of a method's spec that make it another method, where they differ."""
 
-PLACES = ("repo", "weights", "python", "backend")
+PLACES = ("repo", "weights", "python", "backend", "flame_file")
 """Options of official code that say where it lies here, not what it is: its commit and its weights' hashes do that."""
 
 

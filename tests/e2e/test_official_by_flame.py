@@ -65,7 +65,11 @@ def opened(
     name: str, repo: Path, flames: Path, work: Path, notes: list[str], **options: Any
 ) -> Iterator[OfficialMethod]:
     method = registry.load(registry.method(f"{name}-flame").factory)(
-        repo=str(repo), weights=str(repo / WEIGHTS[name]), python=python(), flame=str(flames / "ours.npz"), **options
+        repo=str(repo),
+        weights=str(repo / WEIGHTS[name]),
+        python=python(),
+        flame_file=str(flames / "ours.npz"),
+        **options,
     )
     method.open(Site(work, note=notes.append, restarted=lambda why: None, say=lambda text: None))
     try:
@@ -188,9 +192,9 @@ def test_a_flame_of_another_mesh_and_a_missing_one_are_told(flames: Path, tmp_pa
     factory = registry.load(registry.method("gagavatar-flame").factory)
     given = {"repo": str(repo), "weights": str(repo / "assets"), "python": python()}
     for file, said in ((tmp_path / "no.npz", "is no file: register"), (repo / MODEL["gagavatar"], "600, 3")):
-        (line,) = factory.obstacles(flame=str(file), **given)  # type: ignore[attr-defined]
+        (line,) = factory.obstacles(flame_file=str(file), **given)  # type: ignore[attr-defined]
         assert said in line
-    assert factory.obstacles(flame=str(flames / "ours.npz"), **given) == []  # type: ignore[attr-defined]
+    assert factory.obstacles(flame_file=str(flames / "ours.npz"), **given) == []  # type: ignore[attr-defined]
 
 
 def exported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -218,7 +222,7 @@ def test_a_run_on_tracked_data_notes_what_the_conversion_left(
     for name, repo in repos.items():
         given += ["-m", f"{name}-flame", "--repo", f"{name}-flame={repo}"]
         given += ["--weights", f"{name}-flame={repo / WEIGHTS[name]}", f"+method.{name}-flame.python={python()}"]
-        given += [f"+method.{name}-flame.flame={flames / 'ours.npz'}"]
+        given += [f"+method.{name}-flame.flame_file={flames / 'ours.npz'}"]
     tracking = exported(tmp_path / "tracking", monkeypatch)
     done = cli("run", *given, "--out", tmp_path / "runs", "--tracker", "vhap", "--tracking", tracking)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -235,7 +239,12 @@ def test_a_run_on_tracked_data_notes_what_the_conversion_left(
 
 def test_a_run_without_tracking_is_told_before_any_work(flames: Path, tmp_path: Path) -> None:
     repo = checkout("gagavatar", tmp_path, flames)
-    given = {"repo": str(repo), "weights": str(repo / "assets"), "python": python(), "flame": str(flames / "ours.npz")}
+    given = {
+        "repo": str(repo),
+        "weights": str(repo / "assets"),
+        "python": python(),
+        "flame_file": str(flames / "ours.npz"),
+    }
     asked = {"methods": ["gagavatar-flame"], "protocol": "openheads-self", "metrics": ["psnr"], "sources.limit": 1}
     config = load_config(asked)
     config.method["gagavatar-flame"] = given
