@@ -20,9 +20,8 @@ SPEC = MethodSpec(
     tracker="gagavatar-track",
     trained_on=("vfhq",),
     framing=Framing(size=512, scale=2.2, background="black"),
-    notes="Portrait and drivers are tracked by its own tracker, frame by frame, without its smoothing of videos. Driven by imported FLAME "
-    "tracking it is the method gagavatar-flame. Black "
-    "background.",
+    notes="Portrait and drivers are tracked by its own tracker, frame by frame, without its smoothing of videos. "
+    "Driven by imported FLAME tracking it is the method gagavatar-flame. Black background.",
 )
 
 BY_FLAME = replace(

@@ -20,8 +20,8 @@ SPEC = MethodSpec(
     tracker="lightning-track",
     trained_on=("vfhq",),
     framing=Framing(size=512, background="black"),
-    notes="Portrait and drivers are tracked by its own tracker, frame by frame, without its smoothing of videos. Driven by imported FLAME "
-    "tracking it is the method gpavatar-flame. It "
+    notes="Portrait and drivers are tracked by its own tracker, frame by frame, without its smoothing of videos. "
+    "Driven by imported FLAME tracking it is the method gpavatar-flame. It "
     "takes several pictures of a person and gets one. Black background.",
 )
 
