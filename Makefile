@@ -55,13 +55,13 @@ mini: setup ## train AvatarPointillist's mini anew, in DIR, with the ablations o
 	  --tokenizer "$(DIR)/set" --out "$(DIR)/held"
 	$(BIN)/avatarbench train pointillist ar --data "$(DIR)/set" --out "$(DIR)/ar"
 	$(BIN)/avatarbench train pointillist export "$(DIR)/ar/ar.safetensors" --out "$(DIR)/mini.safetensors" \
-	  --temperature 0.8 --top-p 0.98 --spacing 9
+	  --temperature 0.95 --top-p 0.98 --consensus 6
 	$(BIN)/avatarbench train pointillist evaluate --data "$(DIR)/set" --held-out "$(DIR)/held" \
 	  --checkpoint "$(DIR)/mini.safetensors" --out "$(DIR)/evaluation"
 	$(BIN)/avatarbench train pointillist clouds --data "$(DIR)/set" --checkpoint "$(DIR)/mini.safetensors" --portraits 1 \
-	  --temperature 0.95 --spacing 0 --out "$(DIR)/clouds"
+	  --consensus 1 --out "$(DIR)/clouds"
 	$(BIN)/avatarbench train pointillist clouds --data "$(DIR)/held" --checkpoint "$(DIR)/mini.safetensors" --portraits 1 \
-	  --temperature 0.95 --spacing 0 --out "$(DIR)/held-clouds"
+	  --consensus 1 --out "$(DIR)/held-clouds"
 	for preset in $(MINI); do \
 	  $(BIN)/avatarbench train pointillist decoder --preset $$preset --data "$(DIR)/set" --clouds "$(DIR)/clouds" \
 	    --views "$(DIR)/people" --eval "$(DIR)/held" --eval-clouds "$(DIR)/held-clouds" --eval-views "$(DIR)/views" \
