@@ -49,9 +49,13 @@ PACKAGES: dict[Style, tuple[str, ...]] = {
 WIDEST = 130
 """Characters that a tabular may have across before its groups of columns are stacked: print stays legible."""
 
+MOST = 2_500
+"""Characters of notes that a float bears below its table: more of them follow it as text, which pages may part."""
+
 
 def render(grid: Grid, style: Style = "bold") -> str:
-    """A ``table*`` environment that compiles with :data:`PACKAGES`; the notes follow the tabular in small print.
+    """A ``table*`` environment that compiles with :data:`PACKAGES`; the notes follow the tabular in small print, or,
+    where they are too long for a float, the environment.
 
     Groups of columns that are too wide together stand below each other, the rows repeated. Each tabular is set into a
     box first, and scaled to the page where the box is wider still.
@@ -66,11 +70,21 @@ def render(grid: Grid, style: Style = "bold") -> str:
     for number, columns in enumerate(_panels(grid)):
         lines += ["", r"\medskip"] if number else []
         lines += _tabular(grid, columns, style)
-    if grid.notes:
-        lines += ["", r"\smallskip", r"\begin{minipage}{\linewidth}\footnotesize\raggedright"]
-        lines += [rf"{escape(note)}\par" for note in grid.notes]
-        lines.append(r"\end{minipage}")
-    return "\n".join([*lines, r"\end{table*}"]) + "\n"
+    notes = [rf"{escape(note)}\par" for note in grid.notes]
+    below = sum(map(len, grid.notes)) <= MOST
+    if notes and below:
+        lines += [
+            "",
+            r"\smallskip",
+            r"\begin{minipage}{\linewidth}\footnotesize\raggedright",
+            *notes,
+            r"\end{minipage}",
+        ]
+    lines.append(r"\end{table*}")
+    if notes and not below:
+        lead = rf"\noindent\textbf{{Notes: {escape(grid.title)}}}\par"
+        lines += ["", r"\begingroup\footnotesize\raggedright\setlength{\parindent}{0pt}", lead, *notes, r"\endgroup"]
+    return "\n".join(lines) + "\n"
 
 
 def _panels(grid: Grid) -> list[list[int]]:

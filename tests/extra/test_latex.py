@@ -90,3 +90,12 @@ def test_tables_with_measured_figures_and_differences_compile(compiled: Compile,
     ten = measured(tmp_path / "ten", layout("splitavatar", "2"))
     assert any(c.text.startswith("Δ") for c in one.columns)
     assert "Overfull \\hbox" not in compiled(one, turned(one), ten, style="colour")
+
+
+def test_notes_that_are_too_long_for_a_float_follow_it_and_none_is_lost(compiled: Compile) -> None:
+    notes = tuple(f"note {number}: {'what is said of a run, and of its data, its manifest and its options ' * 3}"
+                  for number in range(60))  # fmt: skip
+    grid = Grid("long", "method", (Label("PSNR"),), (Line(Label("ours"), (Entry("1.0"),)),), notes)
+    log = compiled(grid)
+    assert "Float too large" not in log
+    assert int(re.findall(r"\((\d+) pages", log)[-1]) > 1
