@@ -223,8 +223,8 @@ class Avatar(Protocol):
     It may have ``announce(motions: Sequence[Motion]) -> None``, for code that only renders whole sequences: called once
     before its frames with all that the run has for it, those of an earlier session too, so that what a frame becomes
     does not depend on where a run was interrupted. Several drivers' sequences may follow each other; ``index`` counts
-    within each. ``motions`` reads a picture when it is asked for it: going over them one by one holds few in memory. Its
-    seconds are shared over the frames; an exception costs them all.
+    within each. ``motions`` reads a picture when it is asked for it: going over them one by one holds few in memory.
+    Its seconds are shared over the frames; an exception costs them all.
 
     ``seed(value: int) -> None``, where it is there, is told before each call what the draws of that call start from,
     for one whose draws are not those of this process, which is seeded in any case. ``lost_seconds`` is what of its
@@ -246,6 +246,9 @@ class Method(Protocol):
 
     It may have a class method ``obstacles(**options) -> Sequence[str]``, asked before any work with the run's options:
     why it could not be set up, a line each; nothing where it can.
+    It may have a class method ``origin(**options) -> Mapping``, plain values for the record of what is run that options
+    do not tell: ``weights``, by the option that names a file, its ``path``, ``size`` and ``sha256``
+    (``avatarbench.isolation.weights.entry``). Two runs of other weights stand in no row together, wherever they lie.
     One that needs ``views`` may also have a static ``lacking(people: Sequence[Views]) -> Sequence[str]``, asked before
     any work: why :meth:`build` could not work from their views, a line each; nothing where it can.
 

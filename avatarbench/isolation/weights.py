@@ -61,10 +61,12 @@ def _fault(held: Held) -> str | None:
 
 def describe(weights: Sequence[Weight], given: Path) -> dict[str, dict[str, str | int]]:
     """By weight: its path, size in bytes and sha256 as the user has them. Raises AssetError for what cannot be read."""
-    return {
-        held.weight.name: {"path": str(held.path), "size": _size(held.path), "sha256": digest(held.path)}
-        for held in place(weights, given)
-    }
+    return {held.weight.name: entry(held.path) for held in place(weights, given)}
+
+
+def entry(path: Path) -> dict[str, str | int]:
+    """What a run's record holds of a weight. Raises AssetError for what cannot be read."""
+    return {"path": str(path), "size": _size(path), "sha256": digest(path)}
 
 
 def digest(path: Path) -> str:

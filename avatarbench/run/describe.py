@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from avatarbench import assets, registry
 from avatarbench.capability import granted
+from avatarbench.errors import AvatarbenchError
 from avatarbench.method import MethodSpec
 from avatarbench.metric import MetricSpec
 from avatarbench.protocol import Manifest, ProtocolSpec
@@ -36,22 +37,25 @@ def describe_protocol(
 
 
 class Origin(NamedTuple):
-    """Whose code and weights an isolated method runs, for the record, and what a reader has to know of that."""
+    """Whose code and weights a method runs, for the record, and what a reader has to know of that."""
 
     found: dict[str, Any]
     remarks: list[str]
 
 
 def origin_of(spec: MethodSpec, options: dict[str, Any]) -> Origin:
-    """What the method says of itself with these options, where it runs in an environment of its own and can be asked.
-
-    Raises AssetError for a weight that cannot be read.
+    """What the method says of itself with these options, where it can be asked; one that cannot be imported fails as it
+    is set up, by itself. Raises AssetError for a weight that cannot be read.
     """
-    method: Any = None if spec.environment == "inprocess" else registry.load(spec.factory)
+    try:
+        method: Any = registry.load(spec.factory)
+    except AvatarbenchError:
+        return Origin({}, [])
     if not hasattr(method, "origin"):
         return Origin({}, [])
     found = dict(method.origin(**options))
-    return Origin(found, [f"{spec.id}: {remark}" for remark in method.remarks(found)])
+    remarks = method.remarks(found) if hasattr(method, "remarks") else []
+    return Origin(found, [f"{spec.id}: {remark}" for remark in remarks])
 
 
 def describe_method(spec: MethodSpec, options: dict[str, Any], found: Preflight) -> MethodRecord:

@@ -83,7 +83,9 @@ class MethodRecord(Model):
     tracker_is_judge: list[str] = Field([], description="metrics whose detector also drove this method")
     in_domain: bool = Field(False, description="trained on this dataset's family")
     stand_in: bool = Field(False, description="what ran only stands in for the method: it has no row in any table")
-    origin: dict[str, Any] = Field({}, description="of official code: its checkout and commit, its weights' hashes")
+    origin: dict[str, Any] = Field(
+        {}, description="what ran: its weights' hashes, and of official code the checkout and commit"
+    )
     isolation: dict[str, Any] = Field({}, description="the environment it ran in, and what kept its process in")
     restarts: int = Field(0, description="how often its process was started again, as it was killed or failed")
 

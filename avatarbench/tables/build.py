@@ -23,7 +23,8 @@ CONFIGURATION = ("factory", "repository", "commit", "environment")
 """Fields of a method's spec that make it another method, where they differ."""
 
 PLACES = ("repo", "weights", "python", "backend", "flame_file")
-"""Options of official code that say where it lies here, not what it is: its commit and its weights' hashes do that."""
+"""Options of official code that say where it lies here, not what it is: its commit and its weights' hashes do that, as
+hashes do for any option that names weights."""
 
 
 @dataclass(frozen=True)
@@ -131,25 +132,27 @@ def _check_metrics(runs: Sequence[Run], chosen: Sequence[str]) -> None:
 
 
 def configuration(method: MethodRecord) -> dict[str, Any]:
-    """What makes it another method, where it differs: its options, and whose code it ran."""
+    """What makes it another method, where it differs: its options, and whose code and weights it ran. An older record
+    has no weights here."""
     found = {"options": method.options} | {k: method.spec.get(k) for k in CONFIGURATION}
     if method.origin:
-        found["options"] = {k: v for k, v in method.options.items() if k not in PLACES}
-        found["commit"] = method.origin.get("commit")
-        found["weights"] = {name: held.get("sha256") for name, held in method.origin.get("weights", {}).items()}
+        weights = method.origin.get("weights", {})
+        found["options"] = {k: v for k, v in method.options.items() if k not in (*PLACES, *weights)}
+        found["weights"] = {name: held.get("sha256") for name, held in weights.items()}
+        if "commit" in method.origin:
+            found["commit"] = method.origin["commit"]
     return found
 
 
 def _check_methods(runs: Sequence[Run]) -> None:
-    first: dict[str, tuple[str, dict[str, Any]]] = {}
+    first: dict[tuple[str, str], tuple[RunRecord, Any]] = {}
     for run in runs:
         for method in run.record.methods:
-            ours = configuration(method)
-            other, known = first.setdefault(method.id, (run.record.id, ours))
-            for what, a in known.items():
-                if a != (b := ours.get(what)):
+            for what, b in configuration(method).items():
+                other, a = first.setdefault((method.id, what), (run.record, b))
+                if a != b:
                     raise UsageError(
-                        f"method '{method.id}' has {what} {a!r} in run {other} and {b!r} in run "
+                        f"method '{method.id}' has {what} {a!r} in run {other.id} and {b!r} in run "
                         f"{run.record.id}: a row shows one configuration, so make two tables."
                     )
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from avatarbench.errors import AssetError, AvatarbenchError, DataError, Unscorable, UsageError
 from avatarbench.gaussians.head import GaussianHead
 from avatarbench.generator import SEEDS
+from avatarbench.isolation.weights import entry
 from avatarbench.method import FaceTrack, Portrait
 from avatarbench.methods.pointillist.avatar import PointAvatar
 from avatarbench.methods.pointillist.checkpoint import load_checkpoint, shipped
@@ -119,6 +120,17 @@ class Pointillist:
         except AvatarbenchError as error:
             return [str(error)]
         return []
+
+    @classmethod
+    def origin(
+        cls, checkpoint: str | Path | None = None, decoder: str | Path | None = None, **_: Any
+    ) -> dict[str, dict[str, dict[str, str | int]]]:
+        """The weights that are run, for the record. Raises AssetError where they cannot be read."""
+        files = {
+            "checkpoint": _path(checkpoint) or shipped(),
+            "decoder": _path(decoder) or shipped_decoder(cls.shipped),
+        }
+        return {"weights": {name: entry(file) for name, file in files.items()}}
 
     def build(self, portrait: Portrait) -> PointAvatar:
         """Raises Unscorable where no face was found in the portrait or none that can be fitted, and where no cloud came

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from avatarbench.gaussians.head import load_head
+from avatarbench.methods.pointillist.checkpoint import shipped
 from avatarbench.run.record import RunRecord
 from tests.conftest import Cli
 
@@ -21,5 +23,7 @@ def test_pointillist_draws_a_stranger_and_moves_it_as_the_driver_moves(cli: Cli,
     assert still is not None
     assert ours is not None
     assert ours < still / 3
+    ran = next(method for method in record.methods if method.id == "pointillist")
+    assert ran.origin["weights"]["checkpoint"]["sha256"] == hashlib.sha256(shipped().read_bytes()).hexdigest()
     (kept,) = tmp_path.glob("runs/*/avatars/pointillist/*.avatar")
     assert 500 < len(load_head(kept).cloud) <= 1500

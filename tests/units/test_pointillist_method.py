@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,7 @@ from avatarbench.methods.pointillist.ablations import ArFeature, ArPosition, Fla
 from avatarbench.methods.pointillist.avatar import PointAvatar
 from avatarbench.methods.pointillist.checkpoint import COUNTS
 from avatarbench.methods.pointillist.conditioning import binding_rig, portrait_condition
+from avatarbench.methods.pointillist.decoder.checkpoint import shipped_decoder
 from avatarbench.methods.pointillist.images import load_encoder
 from avatarbench.methods.pointillist.method import Drawn, Pointillist, tracked
 from avatarbench.metrics.face import FaceLandmarker, track
@@ -230,7 +232,15 @@ def test_each_ablation_takes_the_decoder_of_its_variant_alone(weights: Weights, 
         VARIANTS[variant](weights.stage_one, weights.decoder, device="cpu")
     spec = registry.method(f"pointillist/{variant}")
     assert registry.load(spec.factory) is VARIANTS[variant]
-    assert spec.ships[1].endswith(f"/{VARIANTS[variant].shipped}.safetensors")
+    assert spec.brings == ("decoder",)  # which does not ship
+
+
+def test_a_record_tells_the_very_weights_that_ran(weights: Weights) -> None:
+    found = Pointillist.origin(checkpoint=weights.stage_one, seed=3)["weights"]
+
+    assert found["checkpoint"]["sha256"] == hashlib.sha256(Path(weights.stage_one).read_bytes()).hexdigest()
+    assert found["decoder"]["path"] == str(shipped_decoder())
+    assert found["decoder"]["sha256"] == hashlib.sha256(shipped_decoder().read_bytes()).hexdigest()
 
 
 def test_weights_of_two_trainings_are_refused_by_their_fingerprints(weights: Weights) -> None:

@@ -183,6 +183,20 @@ def test_runs_that_disagree_are_refused_with_both_named(
         table_of(first, second)
 
 
+def test_runs_of_other_weights_are_refused_wherever_they_lie_and_with_an_older_record_between(tmp_path: Path) -> None:
+    def ran(name: str, sha256: str | None, path: str = "net") -> Path:
+        origin = {} if sha256 is None else {"weights": {"net": {"path": path, "sha256": sha256}}}
+        options = {} if sha256 is None else {"net": path}
+        made = method("a_b", origin=origin, options=options)
+        return write_run(tmp_path / name, [made], [AKD], {("a_b", "akd_x"): [1.0]}, pairs=1)
+
+    one, elsewhere, older = ran("one", "11"), ran("elsewhere", "11", "other/net"), ran("older", None)
+    assert table_of(one, elsewhere)
+    assert table_of(older, one)
+    with pytest.raises(UsageError, match=re.escape("weights {'net': '11'} in run one and {'net': '22'} in run two")):
+        table_of(older, one, ran("two", "22"))
+
+
 def test_set_results_that_disagree_are_refused(tmp_path: Path) -> None:
     one = write_run(tmp_path / "one", [A], [FID], {}, pairs=2, sets={("a_b", "fid"): (1.0, 2)})
     two = write_run(tmp_path / "two", [A], [FID], {}, pairs=2, sets={("a_b", "fid"): (1.1, 2)})
