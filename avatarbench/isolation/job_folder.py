@@ -56,11 +56,12 @@ def sweep(parent: Path | None) -> list[Path]:
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.stat(path / OWNER)  # or its owner has kept or removed it since it was opened
             if os.pread(lock, 1 << 10, 0) == _here():
                 descendants.end(str(path))
                 shutil.rmtree(path, ignore_errors=True)
                 removed.append(path)
-        except OSError:  # its owner lives
+        except OSError:  # its owner lives, or did until now
             continue
         finally:
             os.close(lock)

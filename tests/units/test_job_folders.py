@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -73,6 +74,18 @@ def test_a_folder_of_another_machine_is_not_judged_by_its_lock(
     (folder / OWNER).write_text("another-machine")
     assert sweep(tmp_path) == []
     assert folder.is_dir()
+
+
+def test_a_folder_that_its_owner_keeps_at_that_moment_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, lock = JobFolder(tmp_path), fcntl.flock
+
+    def late(descriptor: int, operation: int) -> None:
+        folder.keep()  # sweep has opened its lock, and comes to take it
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert sweep(tmp_path) == []
+    assert folder.path.is_dir()
 
 
 def test_a_method_that_works_in_no_run_leaves_nothing_and_takes_away_what_a_killed_one_left(
