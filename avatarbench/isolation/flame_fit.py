@@ -239,7 +239,8 @@ class Converter:
             raise FitError(f"the tracked head has {len(mesh['vertices'])} vertices, its FLAME has {count}")
         if (camera["width"], camera["height"]) != (self.size, self.size):
             raise FitError(f"the camera is of {camera['width']}x{camera['height']}, not {self.size}x{self.size}")
-        if not all(np.isfinite(np.asarray(values)).all() for values in [*mesh.values(), camera["K"]]):
+        numbers = [*mesh.values(), camera["K"], camera["world_to_camera"]]
+        if not all(np.isfinite(np.asarray(values)).all() for values in numbers):
             raise FitError("the tracked head or its camera holds NaN or infinite values")
         person = self._person(np.asarray(mesh["neutral"], np.float64))
         expression, turns, left = fit_motion(self.flame, person, mesh, self.eyes)

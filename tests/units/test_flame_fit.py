@@ -280,6 +280,9 @@ def test_what_is_not_known_of_their_flame_is_refused(fit: Any) -> None:
     broken = {**one, "mesh": {**one["mesh"], "vertices": one["mesh"]["vertices"] * np.nan}}
     with pytest.raises(fit.FitError, match="holds NaN or infinite values"):
         converter(fit, ours).convert(broken)
+    nowhere = {**one, "camera": {**camera(), "world_to_camera": np.full((4, 4), np.inf)}}
+    with pytest.raises(fit.FitError, match="its camera holds NaN or infinite values"):
+        converter(fit, ours).convert(nowhere)
     with pytest.raises(fit.FitError, match="of 256x512, not 512x512"):
         converter(fit, ours).convert({**one, "camera": {**camera(), "width": 256}})
     with pytest.raises(fit.FitError, match="has no FLAME tracking"):
