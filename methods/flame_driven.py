@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 FIT = tuple(Path(official.__file__).with_name(name) for name in ("flame_fit.py", "flame_camera.py"))
 """Copied beside the shim of such a method."""
 REPORT = "flame_fit.jsonl"
+NO_PICTURE = np.zeros((0, 0, 3), np.uint8)
 TEETH = 120
 """VHAP's vertices of teeth, which come last and no other FLAME has."""
 
@@ -49,7 +50,8 @@ class HeadMesh:
 
 @dataclass(frozen=True)
 class MeshMotion(Motion):
-    """A motion whose FLAME parameters are a mesh; None where the frame was not tracked."""
+    """A motion whose FLAME parameters are a mesh; None where the frame was not tracked. It has no picture: nothing of
+    that drives the method, and all that are announced are held at once."""
 
     mesh: HeadMesh | None = None
 
@@ -121,8 +123,8 @@ class FlameDriven(OfficialMethod):
         self._lines, self._portraits = {}, {}
 
     def motion(self, motion: Motion) -> MeshMotion:
-        """``motion`` with a mesh in place of parameters. Raises AvatarbenchError."""
-        return MeshMotion(**{**_fields(motion), "flame": None, "mesh": self.mesh(motion)})
+        """``motion`` with a mesh in place of parameters and picture. Raises AvatarbenchError."""
+        return MeshMotion(**{**_fields(motion), "image": NO_PICTURE, "flame": None, "mesh": self.mesh(motion)})
 
     def mesh(self, frame: Motion | Portrait) -> HeadMesh | None:
         """What was tracked, by the user's FLAME; None where nothing was. Raises AvatarbenchError."""
@@ -139,6 +141,8 @@ class FlameDriven(OfficialMethod):
         if self._site is None:
             return
         for path in sorted(self._site.folder.glob(f"*/{REPORT}")):
+            if path.is_symlink() or not path.is_file():  # their code may write there, too: a pipe would never end
+                continue
             for line in path.read_text("utf-8").splitlines():
                 try:
                     found = json.loads(line)

@@ -210,6 +210,8 @@ class AnnouncedAvatar(IsolatedAvatar):
     def announce(self, motions: Sequence[Motion]) -> None:
         """Have the shim prepare for ``motions``. Raises as :meth:`render` does."""
         self._built.motions = ()  # a worker that is started meanwhile is not told of an earlier list
+        if not motions:  # the time for none would be over at once
+            return
         self._built.announce_seed = self._seed
         self._ask(lambda worker: self._built.announce(worker, motions))
         self._built.motions = motions  # as they are: a list of them would hold all of their pictures

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +18,12 @@ from scipy.spatial.transform import Rotation
 
 from avatarbench import registry
 from avatarbench.dataset import frame_number_of
-from avatarbench.errors import PreflightError, Unscorable
+from avatarbench.errors import AvatarbenchError, PreflightError, Unscorable
 from avatarbench.heads.flame import load_flame
 from avatarbench.isolation.method import plain
 from avatarbench.isolation.official import TOOLS, OfficialMethod
 from avatarbench.method import Camera, FlameParameters, Motion, Portrait, Site
+from avatarbench.methods.flame_driven import REPORT
 from avatarbench.run.config import load_config
 from avatarbench.run.prepare import prepare
 from tests.conftest import Cli
@@ -169,7 +171,7 @@ def test_a_frame_that_their_flame_cannot_show_is_told_with_what_is_left(
     directions[..., 300:350] = 0
     (repo / MODEL[name]).unlink()
     np.savez(repo / MODEL[name], **{**lost, "shapedirs": directions})
-    teeth = motion(2, flame=replace(tracked(2), static_offset=np.zeros((777, 3), np.float32)))
+    teeth = of_another_mesh(2)
     with opened(name, repo, flames, tmp_path / "work", notes, limit_mm=1) as method:
         avatar = method.build(Portrait("plain", picture((150, 100, 60))))
         avatar.announce([wild, teeth])  # type: ignore[attr-defined]
@@ -178,6 +180,63 @@ def test_a_frame_that_their_flame_cannot_show_is_told_with_what_is_left(
         with pytest.raises(Exception, match="offsets for 777 vertices, and FLAME has 5023, with teeth 5143"):
             avatar.render(teeth)
     assert not [note for note in notes if "in place of the tracked one" in note]
+
+
+def of_another_mesh(index: int) -> Motion:
+    return motion(index, flame=replace(tracked(index), static_offset=np.zeros((777, 3), np.float32)))
+
+
+def test_frames_of_which_none_has_a_mesh_fail_by_their_own_reason(flames: Path, tmp_path: Path) -> None:
+    repo, notes = checkout("gpavatar", tmp_path, flames), list[str]()
+    with opened("gpavatar", repo, flames, tmp_path / "work", notes) as method:
+        avatar = method.build(Portrait("plain", picture((150, 100, 60))))
+        avatar.announce([of_another_mesh(0), of_another_mesh(1)])  # type: ignore[attr-defined]
+        with pytest.raises(AvatarbenchError, match="offsets for 777 vertices"):
+            avatar.render(of_another_mesh(0))
+        assert method.restarts == 0
+        assert np.asarray(avatar.render(motion(2))).any()
+
+
+class Counted(Sequence[Motion]):
+    """Motions that are made when they are asked for, and how many of their pictures somebody holds."""
+
+    def __init__(self, count: int) -> None:
+        self.pictures: list[weakref.ref[np.ndarray]] = []
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: Any) -> Any:
+        if index >= self.count:
+            raise IndexError
+        made = motion(index)
+        self.pictures.append(weakref.ref(made.image))
+        return made
+
+    def held(self) -> int:
+        return sum(picture() is not None for picture in self.pictures)
+
+
+def test_announced_frames_leave_their_pictures(flames: Path, tmp_path: Path) -> None:
+    repo, told = checkout("gpavatar", tmp_path, flames), Counted(3)
+    with opened("gpavatar", repo, flames, tmp_path / "work", []) as method:
+        avatar = method.build(Portrait("plain", picture((150, 100, 60))))
+        avatar.announce(told)  # type: ignore[attr-defined]
+        assert len(told.pictures) >= 3
+        assert told.held() == 0
+
+
+def test_what_lies_in_a_reports_place_and_is_no_file_is_not_read(flames: Path, tmp_path: Path) -> None:
+    repo, notes, elsewhere = checkout("gpavatar", tmp_path, flames), list[str](), tmp_path / "elsewhere"
+    elsewhere.write_text(json.dumps({"kind": "driver", "frame": "x", "reason": ""}))
+    with opened("gpavatar", repo, flames, tmp_path / "work", notes) as method:
+        avatar = method.build(Portrait("plain", picture((150, 100, 60))))
+        avatar.announce([motion(0), motion(1)])  # type: ignore[attr-defined]
+        (tmp_path / "work/linked").mkdir()
+        (tmp_path / "work/linked" / REPORT).symlink_to(elsewhere)
+        (tmp_path / "work/folder" / REPORT).mkdir(parents=True)
+    assert "2 drivers: off by" in "\n".join(notes)
 
 
 def test_a_flame_of_another_mesh_and_a_missing_one_are_told(flames: Path, tmp_path: Path) -> None:
