@@ -128,6 +128,18 @@ def test_a_consensus_is_of_the_seeds_draws_and_the_same_in_any_batch() -> None:
 
 
 @pytest.mark.parametrize("policy", ["refill", "roll"])
+def test_tokens_are_read_on_the_engines_device_wherever_they_lie(policy: Any) -> None:
+    model = tiny().to("meta")
+    context, tokens = contexts(model, 1), torch.zeros(1, 36, dtype=torch.long)
+
+    found = Engine(model).states(tokens, context, policy)
+    told = Engine(model).logits(tokens[:, : 2 * SLOTS], context, policy)
+
+    assert (found.device.type, found.shape) == ("meta", (1, 36, 16))
+    assert (told.states.device.type, told.states.shape) == ("meta", (1, 8, 16))
+
+
+@pytest.mark.parametrize("policy", ["refill", "roll"])
 def test_its_states_are_those_that_the_model_has_before_its_tokens(policy: Any) -> None:
     model = tiny()
     context, options = contexts(model, 1), Generate(points=60, consensus=4, policy=policy)

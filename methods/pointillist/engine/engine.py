@@ -100,7 +100,7 @@ class Engine:
 
         Logits (B, T, V) and states (B, T, W); those at t predict token t + 1, as those of ``model(...)`` do.
         """
-        _check_whole(tokens)
+        tokens = self._whole(tokens)
         stepper = self.stepper(context, Generate(policy=policy), tokens.shape[1])
         states = list(stepper.begin(tokens[:, :SLOTS]).unbind(1))
         head = self.packed.weights.head
@@ -116,7 +116,7 @@ class Engine:
     def states(self, tokens: Tensor, context: Tensor, policy: Policy) -> Tensor:
         """The states (B, T, W) that :meth:`logits` has for the same arguments, without logits, and a window at once
         where the policy reads windows anew: equal but for rounding, and several times faster."""
-        _check_whole(tokens)
+        tokens = self._whole(tokens)
         stepper = self.stepper(context, Generate(policy=policy), tokens.shape[1])
         done = min(tokens.shape[1], stepper.window.length)
         found = [stepper.begin(tokens[:, :done])]
@@ -142,10 +142,11 @@ class Engine:
         inner = self.kind(self.packed, both, window, rules, options)
         return inner if options.guidance == 1 else Guided(inner, options.guidance)
 
-
-def _check_whole(tokens: Tensor) -> None:
-    if tokens.shape[1] < SLOTS or tokens.shape[1] % SLOTS:
-        raise UsageError(f"{tokens.shape[1]} tokens are no whole number of points, which have {SLOTS} each.")
+    def _whole(self, tokens: Tensor) -> Tensor:
+        """``tokens`` (B, T) on the engine's device: generated ones lie on the CPU."""
+        if tokens.shape[1] < SLOTS or tokens.shape[1] % SLOTS:
+            raise UsageError(f"{tokens.shape[1]} tokens are no whole number of points, which have {SLOTS} each.")
+        return tokens.to(self.device)
 
 
 class _Run:
