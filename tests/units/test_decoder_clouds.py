@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,14 +14,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from avatarbench.cli import app
 from avatarbench.errors import DataError, UsageError
+from avatarbench.methods.pointillist import checkpoint, images
 from avatarbench.methods.pointillist.checkpoint import ENCODER, MARKS, RIG, Loaded, faces_digest
 from avatarbench.methods.pointillist.conditioning import mesh_condition
 from avatarbench.methods.pointillist.config import Config
 from avatarbench.methods.pointillist.decoder import clouds_build
-from avatarbench.methods.pointillist.decoder.clouds import MANIFEST, Clouds
+from avatarbench.methods.pointillist.decoder.clouds import MANIFEST, SETTINGS, Clouds
 from avatarbench.methods.pointillist.decoder.clouds_build import Built, build_clouds, spread
+from avatarbench.methods.pointillist.decoder.open import _check_pair
 from avatarbench.methods.pointillist.engine import Engine
 from avatarbench.methods.pointillist.stage_one import StageOne
 from avatarbench.methods.pointillist.training.seeds import seed_of
@@ -164,6 +170,73 @@ def test_a_folder_of_other_settings_is_refused(data: Path, finished: Path, more:
     with pytest.raises(UsageError, match=rf"was begun with other settings:\n  {message}(.|\n)*Choose another --out"):
         built(data, finished, **more)
     assert contents(finished) == before
+
+
+def _aged(finished: Path, to: Path) -> Path:
+    """As an earlier version wrote it, which knew fewer ways of drawing."""
+    root = _copy(finished, to)
+    for name in (SETTINGS, MANIFEST):
+        found = json.loads((root / name).read_text())
+        drawn = found.get("settings", found)["generate"]
+        del drawn["consensus"], drawn["spacing"]
+        (root / name).write_text(json.dumps(found))
+    return root
+
+
+def test_a_folder_from_before_a_way_of_drawing_goes_on_and_stays_what_it_is(
+    data: Path, finished: Path, tmp_path: Path
+) -> None:
+    root = _aged(finished, tmp_path)
+    before = contents(root)
+    assert built(data, root).made == 0
+    assert contents(root) == before
+    (root / "001" / "cloud-00.safetensors").unlink()
+    assert built(data, root).made == 1
+    assert {name: json.loads(content) for name, content in contents(root).items() if name.endswith("json")} == {
+        name: json.loads(content) for name, content in before.items() if name.endswith("json")
+    }
+    several = loaded(TinySet()).config.generate.model_copy(update={"consensus": 2})
+    with pytest.raises(UsageError, match=r"generate.consensus is 1 there and 2 here"):
+        built(data, root, options=several)
+
+
+def test_clouds_drawn_alike_belong_together_whichever_version_drew_them(finished: Path, tmp_path: Path) -> None:
+    def side(clouds: Clouds) -> Any:
+        return SimpleNamespace(subjects=TinySet(), clouds=clouds)
+
+    old, new = Clouds(_aged(finished, tmp_path)), Clouds(finished)
+    _check_pair(TinySet(), new, side(old))
+    _check_pair(TinySet(), old, side(new))
+    new.sampling = {**new.sampling, "generate": {**new.sampling["generate"], "consensus": 6}}
+    with pytest.raises(DataError, match=r"was not drawn as .*:\n  generate.consensus is 1 there and 6 here\nGenerate"):
+        _check_pair(TinySet(), new, side(old))
+
+
+def test_a_consensus_is_told_of_all_its_draws_at_one_pace(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clouds_build, "BATCH", 2)
+    monkeypatch.setattr(clouds_build.time, "monotonic", iter(range(100_000)).__next__)
+    options = loaded(TinySet()).config.generate.model_copy(update={"consensus": 3})
+    told: list[clouds_build.Told] = []
+    built(data, tmp_path, options=options, watch=told.append)
+
+    points = [round(one.rate * (second + 1)) for second, one in enumerate(told)]  # a second a call
+    assert points == sorted(points)
+    assert [one.done for one in told if not one.points] == [2, 4, 6]
+    assert points[-1] > 2 * sum(len(Clouds(tmp_path).drawn(*key).points.bindings) for key in Clouds(tmp_path)._files)
+
+
+def test_the_command_draws_as_it_is_told(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "load_checkpoint", lambda *_: loaded(TinySet()))
+    monkeypatch.setattr(images, "load_encoder", lambda *_: TinyEncoder())
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    weights, out = tmp_path / "ar.safetensors", tmp_path / "clouds"
+    asked = ["--data", data, "--checkpoint", weights, "--out", out, "--portraits", 1, "--device", "cpu"]
+    done = CliRunner().invoke(app, ["train", "pointillist", "clouds", *map(str, asked), "--consensus", "2"])
+    assert done.exit_code == 0, done.output
+    assert "3 clouds of 3 people" in done.output
+    assert Clouds(out).sampling["generate"]["consensus"] == 2
 
 
 def test_a_folder_of_something_else_is_refused(data: Path, tmp_path: Path) -> None:

@@ -8,15 +8,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
 from avatarbench.errors import DataError
+from avatarbench.methods.pointillist.config import Generate
 from avatarbench.methods.pointillist.tokenizer import SLOTS, Points, Tokenizer
 
 FORMAT = 1
@@ -29,6 +32,16 @@ DRAWN = ("generate", "precision", "encoder")
 KEPT_BYTES = 2 << 30
 """Of clouds held in memory, those used last; others are read again when they are asked for."""
 REMEDY = "Make it anew with: avatarbench train pointillist clouds"
+
+
+def as_now(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """``settings`` of a folder, or its ``sampling``, with those of ``generate`` that were not there yet when it was
+    written. What each of them is unless told leaves draws as they were before."""
+    try:
+        drawn = Generate.model_validate(settings["generate"])
+    except (KeyError, ValidationError):  # of a later version, or of none: as different as it looks
+        return dict(settings)
+    return {**settings, "generate": drawn.model_dump(mode="json")}
 
 
 class Drawn(NamedTuple):

@@ -21,7 +21,7 @@ from avatarbench.methods.pointillist.build_request import alone
 from avatarbench.methods.pointillist.checkpoint import Loaded, faces_digest
 from avatarbench.methods.pointillist.conditioning import mesh_condition
 from avatarbench.methods.pointillist.config import Generate
-from avatarbench.methods.pointillist.decoder.clouds import FORMAT, MANIFEST, SETTINGS, STAGE_ONE
+from avatarbench.methods.pointillist.decoder.clouds import FORMAT, MANIFEST, SETTINGS, STAGE_ONE, as_now
 from avatarbench.methods.pointillist.draw import draw
 from avatarbench.methods.pointillist.engine import Engine, Generated, Progress
 from avatarbench.methods.pointillist.images import ImageEncoder
@@ -100,7 +100,7 @@ def build_clouds(
         PORTRAITS: portraits,
         STAGE_ONE: {"data": loaded.extra.get("data"), "people": loaded.marks},
     }
-    _check_out(out, settings)
+    settings |= _check_out(out, settings)
     jobs = [job for person in subjects.people for job in _jobs(person, len(subjects.portraits(person)), portraits)]
     with alone(out):
         for path in (partial for job in jobs for partial in leftovers(out / job.file)):
@@ -141,19 +141,20 @@ def check_origin(subjects: TrainingSet, loaded: Loaded, encoder: ImageEncoder) -
         )
 
 
-def _check_out(out: Path, settings: dict[str, Any]) -> None:
+def _check_out(out: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Those of ``settings`` that ``out`` says in other words, as it says them: its files stay what they are."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: name a folder with --out.")
     path = out / SETTINGS
     if not path.exists():
         if out.is_dir() and any(not found.name.startswith(".") for found in out.iterdir()):
             raise UsageError(f"{out} is not empty and holds no clouds: choose another --out.")
-        return
+        return {}
     try:
         before = dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{path} cannot be read ({error}): choose another --out.") from error
-    theirs, ours = flat(before), flat({"format": FORMAT} | settings)
+    theirs, ours = flat(as_now(before)), flat({"format": FORMAT} | settings)
     lines = [
         f"{key} is {theirs.get(key, 'missing')!r} there and {ours.get(key, 'missing')!r} here"
         for key in sorted(theirs.keys() | ours.keys())
@@ -168,6 +169,7 @@ def _check_out(out: Path, settings: dict[str, Any]) -> None:
         )
     if lines:
         raise UsageError(f"{out} was begun with other settings:\n  " + "\n  ".join(lines) + "\nChoose another --out.")
+    return {"generate": before["generate"]}
 
 
 def _jobs(person: str, there: int, most: int) -> list[_Job]:
@@ -198,7 +200,7 @@ def _generate(
 ) -> None:
     engine, done = Engine(loaded.model, dtype), total - len(jobs)
     begun = time.monotonic()
-    whole = 0  # points of clouds that are written
+    whole, drawn = 0, [0]  # points of clouds that are written, and of those in progress: of all draws of a consensus
     for start in range(0, len(jobs), BATCH):
         group = jobs[start : start + BATCH]
         seeds = [seed_of(seed, "cloud", job.person, job.portrait) for job in group]
@@ -213,14 +215,14 @@ def _generate(
                 made.append(loaded.model.condition(condition.image_tokens[None], condition.samples[None]))
 
         def told(progress: Progress, done: int = done, whole: int = whole) -> None:
-            points = sum(progress.points)
+            points = drawn[0] = sum(progress.points)
             watch(Told(done, total, points, (whole + points) / max(time.monotonic() - begun, 1e-9)))
 
         found = draw(loaded, engine, torch.cat(made), options, seeds, told)
         for job, one, image in zip(group, found, images, strict=True):
             _write(subjects, out / job.file, job, one, image)
         done += len(group)
-        whole += sum(len(one.states) // SLOTS for one in found)
+        whole += drawn[0]
         watch(Told(done, total, 0, whole / max(time.monotonic() - begun, 1e-9)))
 
 

@@ -10,7 +10,7 @@ import torch
 from avatarbench.errors import DataError
 from avatarbench.methods.pointillist.checkpoint import faces_digest
 from avatarbench.methods.pointillist.decoder.batches import Batches
-from avatarbench.methods.pointillist.decoder.clouds import Clouds
+from avatarbench.methods.pointillist.decoder.clouds import Clouds, as_now
 from avatarbench.methods.pointillist.decoder.config import DecoderConfig
 from avatarbench.methods.pointillist.decoder.frames import Recordings
 from avatarbench.methods.pointillist.decoder.motion import movable_of
@@ -75,7 +75,7 @@ def _check_pair(subjects: TrainingSet, drawn: Clouds, trained: Opened) -> None:
             f"{drawn.root} holds clouds of the stage one {drawn.fingerprint[:12]}, and {trained.clouds.root} those of "
             f"{trained.clouds.fingerprint[:12]}: generate both with one checkpoint."
         )
-    theirs, ours = flat(trained.clouds.sampling), flat(drawn.sampling)
+    theirs, ours = flat(as_now(trained.clouds.sampling)), flat(as_now(drawn.sampling))
     lines = [f"{key} is {theirs.get(key)!r} there and {ours.get(key)!r} here" for key in ours | theirs]
     unlike = [line for line, key in zip(lines, ours | theirs, strict=True) if theirs.get(key) != ours.get(key)]
     if unlike:
