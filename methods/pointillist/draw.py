@@ -31,21 +31,23 @@ def draw(
     what so many draws agree on where it is more.
 
     The first draw of a subject is that of its seed, the others' seeds follow from it; ``watch`` is told of all draws,
-    a subject's after each other. Draws that are no whole head are left out. Where fewer than two are left, the result
-    is the one, or else the first draw, as it was drawn. Cancelled, it is each subject's first draw, cancelled.
-    ``states`` (4 N, W) of a cloud that was agreed on are those that the model has before its tokens, which takes
-    another reading of them; without ``states`` that is left out, and they are (0, W). Raises as
-    :meth:`Engine.generate`.
+    a subject's after each other. Draws that are no whole head are left out, and ``left_out`` counts them. Where fewer
+    than two are left, the result is the tokens of the one, or else of the first draw. Cancelled, a subject of which a
+    draw was not finished is its first draw, cancelled. With a consensus, ``states`` (4 N, W) are those that the model
+    has before the tokens of the result, which takes another reading of them: those of so many draws would take as many
+    times the memory. Without ``states`` they are (0, W). Raises as :meth:`Engine.generate`.
     """
     many, begun = options.consensus, time.perf_counter()
     if many == 1:
-        return engine.generate(context, options, seeds, watch)
+        return engine.generate(context, options, seeds, watch, states)
     each = [seed_of_draw(seed, number) for seed in seeds for number in range(many)]
-    drawn = engine.generate(context.repeat_interleave(many, 0), options, each, watch)
+    drawn = engine.generate(context.repeat_interleave(many, 0), options, each, watch, False)
     found = []
     for row in range(len(seeds)):
         own = drawn[row * many : (row + 1) * many]
-        one = _agreed(loaded, engine, context[row : row + 1], own, options, states)
+        one = _agreed(loaded, own)
+        if states:
+            one = one._replace(states=_read(engine, context[row : row + 1], one, options))
         found.append(one._replace(seconds=time.perf_counter() - begun))
     return found
 
@@ -71,20 +73,21 @@ def few(count: int, loaded: Loaded) -> str:
     return f"the cloud ended after {count} points, and the smallest that was trained on has {loaded.fewest}"
 
 
-def _agreed(
-    loaded: Loaded, engine: Engine, context: Tensor, drawn: Sequence[Generated], options: Generate, states: bool
-) -> Generated:
-    if any(one.reason == "cancelled" for one in drawn):
-        return drawn[0]._replace(reason="cancelled")
+def _agreed(loaded: Loaded, drawn: Sequence[Generated]) -> Generated:
+    """Of one subject's draws, without states."""
     whole = [one for one in drawn if flaw(one, loaded) is None]
+    if any(one.reason == "cancelled" for one in drawn):
+        return drawn[0]._replace(reason="cancelled", left_out=len(drawn) - 1)
     if len(whole) < 2:
-        return (whole or drawn)[0]
-    points = agreed([loaded.tokenizer.decode(one.tokens.cpu()) for one in whole])
+        return (whole or drawn)[0]._replace(left_out=len(drawn) - 1)
+    points = agreed([loaded.tokenizer.decode(one.tokens) for one in whole])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PointsWarning)  # means of points in the cube leave it by their rounding alone
         tokens = loaded.tokenizer.encode(*points).tokens
-    empty = drawn[0].states[:0]
-    if not states:
-        return Generated(tokens, empty, "ended", 0.0)
-    told = engine.states(tokens[None, :-SLOTS], context, options.policy)[0]
-    return Generated(tokens, told[SLOTS - 1 : -1].to(empty), "ended", 0.0)
+    return whole[0]._replace(tokens=tokens, left_out=len(drawn) - len(whole))
+
+
+def _read(engine: Engine, context: Tensor, made: Generated, options: Generate) -> Tensor:
+    """(4 N, W): what :meth:`Engine.generate` would tell of the same tokens, in its dtype and where it tells it."""
+    found = engine.states(made.tokens[None, :-SLOTS], context, options.policy)[0]
+    return found[SLOTS - 1 : -1].to(made.states)

@@ -173,12 +173,12 @@ def _samples(
                 begun[person] = Sample(person, image[0].mean(0).cpu(), contexts[-1], [], [] if engines.free else None)
         rows, drawn_with = torch.cat(contexts), [seed for _, seed in group]
         made = draw(loaded, engines.masked, rows, options, drawn_with, told, states=False)
-        free = engines.free.generate(rows, single, drawn_with, told) if engines.free else []
+        free = engines.free.generate(rows, single, drawn_with, told, False) if engines.free else []
         for number, (person, _) in enumerate(group):
             sample = begun[person]
-            sample.drawn.append(made[number]._replace(states=torch.empty(0)))  # which are large, and not looked at
+            sample.drawn.append(made[number])
             if sample.free is not None:
-                sample.free.append(free[number]._replace(states=torch.empty(0)))
+                sample.free.append(free[number])
             if len(sample.drawn) == len(seeds):
                 yield sample
 
@@ -250,7 +250,7 @@ def _measured(made: Generated, seed: int, true: Indexed, mesh: tuple[Tensor, Ten
     wrong = fault(made.tokens, tokenizer.vocabulary)
     if wrong is not None:
         nothing = (math.nan,) * 5
-        return Drawn(seed, 0, math.nan, made.reason, wrong, made.seconds, *nothing)
+        return Drawn(seed, 0, math.nan, made.reason, wrong, made.seconds, *nothing, made.left_out)
     cloud = tokenizer.decode(made.tokens)
     placed = Indexed(cloud.positions)
     met, agreed = coverage(placed, true, REACH), agreement(*cloud, *mesh)
@@ -266,6 +266,7 @@ def _measured(made: Generated, seed: int, true: Indexed, mesh: tuple[Tensor, Ten
         recall=met.recall,
         exact=agreed.exact,
         near=agreed.near,
+        left_out=made.left_out,
     )
 
 

@@ -26,7 +26,8 @@ FOLDER = ".people"
 class Drawn:
     """One generated cloud. ``reason``: why generation ended; ``fault``: what the grammar has against the tokens, or
     None; ``seconds``: from the start of the batch it was drawn in; ``chamfer`` in metres; ``exact`` and ``near``:
-    shares of points by :func:`agreement` with the tracked mesh. Where there is a fault there is no cloud: no points,
+    shares of points by :func:`agreement` with the tracked mesh; ``left_out``: of a consensus, draws that came to no end
+    or were too small, and did not go into it. Where there is a fault there is no cloud: no points,
     and NaN for what would be measured of them."""
 
     seed: int
@@ -40,6 +41,7 @@ class Drawn:
     recall: float
     exact: float
     near: float
+    left_out: int = 0
 
 
 @dataclass(frozen=True)

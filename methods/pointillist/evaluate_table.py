@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from avatarbench.methods.pointillist.evaluate import REACH, Evaluation, Person
+from avatarbench.methods.pointillist.evaluate_records import Drawn
 from avatarbench.methods.pointillist.paired import LEVEL
 from avatarbench.statistics import printed
 from avatarbench.tables.grid import Entry, Grid, Label, Line
@@ -35,6 +36,8 @@ PEOPLE_NOTES = (
     "one; in brackets the same of the true cloud, whose mesh is the subject's own and not the tracked one.",
 )
 
+LEFT_OUT = "Left out: draws of a consensus that came to no end, or were too small, and did not go into it."
+
 
 def grids(found: Evaluation) -> tuple[Grid, Grid, Grid]:
     """People, baselines and token kinds."""
@@ -57,18 +60,18 @@ def _people(found: Evaluation) -> Grid:
     lines = [Line(Label(one.person), tuple(_person(one, found.masked))) for one in found.people]
     if len(found.people) > 1:
         lines.append(Line(Label("mean"), tuple(_mean_person(found))))
-    return Grid("People", "person", tuple(Label(c) for c in columns), tuple(lines), PEOPLE_NOTES)
+    notes = (*PEOPLE_NOTES, LEFT_OUT) if any(d.left_out for one in found.people for d in one.drawn) else PEOPLE_NOTES
+    return Grid("People", "person", tuple(Label(c) for c in columns), tuple(lines), notes)
 
 
 def _person(one: Person, masked: bool) -> list[Entry]:
-    valid = sum(drawn.fault is None for drawn in one.drawn)
     bounded = sum(drawn.reason == "bound" for drawn in one.drawn)
     made = f"{_whole(one.mean('points'))}{f' ({bounded} at the bound)' if bounded else ''}"
     free = None if one.unmasked is None else f"{sum(f is None for f in one.unmasked)}/{len(one.unmasked)}"
     return [
         Entry(str(one.points)),
         Entry(made),
-        Entry(f"{valid}/{len(one.drawn)}"),
+        Entry(_valid(one.drawn)),
         Entry(free or _undrawn(masked)),
         *_chamfers(one.mean("chamfer"), [getattr(one.baselines, key) for key in TO_BEAT]),
         *(Entry(_share(one.mean(key))) for key in ("recall", "precision")),
@@ -87,7 +90,7 @@ def _mean_person(found: Evaluation) -> list[Entry]:
     return [
         Entry(_whole(_mean([p.points for p in found.people]))),
         Entry(_whole(_mean([p.mean("points") for p in people]))),
-        Entry(f"{sum(d.fault is None for d in every)}/{len(every)}"),
+        Entry(_valid(every)),
         Entry(f"{sum(f is None for f in free)}/{len(free)}" if free else _undrawn(found.masked)),
         *_chamfers(
             _mean([p.mean("chamfer") for p in people]),
@@ -96,6 +99,11 @@ def _mean_person(found: Evaluation) -> list[Entry]:
         *(Entry(_share(_mean([p.mean(key) for p in people]))) for key in ("recall", "precision")),
         *(Entry(text) for text in agreed),
     ]
+
+
+def _valid(drawn: Sequence[Drawn]) -> str:
+    left = sum(one.left_out for one in drawn)
+    return f"{sum(one.fault is None for one in drawn)}/{len(drawn)}{f' ({left} draws left out)' if left else ''}"
 
 
 def _chamfers(ours: float, baselines: Sequence[float]) -> list[Entry]:

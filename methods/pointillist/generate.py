@@ -168,6 +168,8 @@ def _saved(
             np.savez(stream, **arrays)
     write_ply(dots(points, colours), out)
     ended, count, notes = drawn.reason == "ended", len(points.positions), condition.notes
+    if drawn.left_out:
+        notes += (f"{drawn.left_out} draws came to no end, or were too small, and are not in the consensus.",)
     if ended and count < loaded.least:
         notes += (f"{few(count, loaded)}: try another --seed.",)
     return Made(request.portraits[number], tuple(files), count, drawn.seconds, ended, notes)

@@ -200,6 +200,39 @@ def test_a_cloud_that_is_far_too_small_is_written_with_a_note(
     assert made.files == (tmp_path / "0.ply",)
 
 
+def test_a_consensus_is_drawn_where_it_is_asked_for_and_says_what_is_not_in_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checkpoint: Path
+) -> None:
+    _untracked(monkeypatch, checkpoint)
+    told: list[tuple[int, int]] = []
+
+    def watch(stage: str, done: int, total: int, words: str) -> None:
+        if stage == "points":
+            told.append((done, total))
+
+    request = replace(_request(tmp_path, checkpoint, 2), consensus=4, points=5 * BOUND)
+    made = generate(request, watch)
+    before = [out.read_bytes() for out in request.outs]
+    assert all(total == 2 * 4 * 5 * BOUND for _, total in told)
+    assert told == sorted(told)
+    assert told[-1][0] > sum(one.points for one in made)
+    notes = [note for one in made for note in one.notes]
+    assert any(
+        note.endswith("draws came to no end, or were too small, and are not in the consensus.") for note in notes
+    )
+
+    (tmp_path / "0.png").write_bytes(b"")
+    out = tmp_path / "0.ply"
+    asked = [tmp_path / "0.png", "--out", out, "--checkpoint", checkpoint, "--device", "cpu", "--points", 5 * BOUND]
+    for more, alike in ((["--consensus", "4"], True), ([], False)):
+        done = CliRunner().invoke(app, ["generate", *map(str, asked), *more])
+        assert done.exit_code == 0, done.output
+        assert (out.read_bytes() == before[0]) == alike
+    refused = CliRunner().invoke(app, ["generate", *map(str, asked), "--consensus", "65"])
+    assert isinstance(refused.exception, UsageError)
+    assert "consensus" in str(refused.exception)
+
+
 def test_a_sequence_that_is_no_cloud_is_a_failure_of_its_portrait_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checkpoint: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,20 @@ from hypothesis import strategies as st
 
 from avatarbench.errors import DataError, UsageError
 from avatarbench.methods.pointillist.checkpoint import COUNTS, Loaded
+from avatarbench.methods.pointillist.conditioning import PortraitCondition
 from avatarbench.methods.pointillist.config import Generate
 from avatarbench.methods.pointillist.consensus import agreed, central
 from avatarbench.methods.pointillist.draw import draw, flaw, seed_of_draw
 from avatarbench.methods.pointillist.engine import Engine, Progress
 from avatarbench.methods.pointillist.engine.cpu import CpuStepper
 from avatarbench.methods.pointillist.engine.graphs import TensorStepper
+from avatarbench.methods.pointillist.engine.window import ROWS
 from avatarbench.methods.pointillist.generate import options_of
 from avatarbench.methods.pointillist.measures import chamfer, fault
+from avatarbench.methods.pointillist.method import Pointillist
 from avatarbench.methods.pointillist.stage_one import StageOne
 from avatarbench.methods.pointillist.tokenizer import SLOTS, Cube, Points, Tokenizer
+from tests.pointillist_weights import TOKENS, write_decoder, write_stage_one
 from tests.units.test_pointillist_engine import contexts, engine, same, tiny
 
 
@@ -139,10 +144,32 @@ def test_tokens_are_read_on_the_engines_device_wherever_they_lie(policy: Any) ->
     assert (told.states.device.type, told.states.shape) == ("meta", (1, 8, 16))
 
 
+def test_states_are_not_kept_where_nobody_asks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny(end=3)
+    context, options = contexts(model, 2), Generate(points=40)
+    bare = Engine(model).generate(context, options, [4, 5], states=False)
+    assert [one.states.shape for one in bare] == [(0, 16), (0, 16)]
+    plain = Engine(model).generate(context, options, [4, 5])
+    assert all(torch.equal(one.tokens, other.tokens) for one, other in zip(bare, plain, strict=True))
+
+    generate, kept = Engine.generate, list[int]()
+
+    def watched(*arguments: Any) -> Any:
+        made = generate(*arguments)
+        kept.extend(len(one.states) for one in made)
+        return made
+
+    monkeypatch.setattr(Engine, "generate", watched)
+    (found,) = draw(weights(model), Engine(model), context[:1], Generate(points=40, consensus=3), [4])
+    assert kept == [0, 0, 0]
+    assert len(found.states) == len(found.tokens) - 2 * SLOTS
+
+
+@pytest.mark.parametrize("guidance", [1, 2.5])
 @pytest.mark.parametrize("policy", ["refill", "roll"])
-def test_its_states_are_those_that_the_model_has_before_its_tokens(policy: Any) -> None:
+def test_its_states_are_those_that_the_model_has_before_its_tokens(policy: Any, guidance: float) -> None:
     model = tiny()
-    context, options = contexts(model, 1), Generate(points=60, consensus=4, policy=policy)
+    context, options = contexts(model, 1), Generate(points=60, consensus=4, policy=policy, guidance=guidance)
     (found,) = draw(weights(model), Engine(model), context, options, [3])
     told = Engine(model).logits(found.tokens[None, :-SLOTS], context, policy).states[0]
 
@@ -166,12 +193,18 @@ def test_draws_that_are_no_whole_head_are_left_out() -> None:
     (found,) = draw(loaded, Engine(model), context, options, [1])
     expected = agreed([loaded.tokenizer.decode(one.tokens) for one in whole])
     assert torch.equal(found.tokens, loaded.tokenizer.encode(*expected).tokens)
+    assert found.left_out == 6 - len(whole)
 
-    largest = max(len(one.tokens) // SLOTS - 2 for one in whole)
-    few = weights(model, fewest=2 * largest + 2)  # all are too small to be heads
-    (first,) = draw(few, Engine(model), context, options, [1])
-    assert same(first, drawn[0])
-    assert flaw(first, few) is not None
+    counts = [len(one.tokens) // SLOTS - 2 for one in whole]
+    most = max(counts)
+    assert counts.count(most) == 1
+    for least, expected in ((most, whole[counts.index(most)]), (most + 1, drawn[0])):  # one head, and none
+        few = weights(model, fewest=2 * least)
+        (one,) = draw(few, Engine(model), context, options, [1])
+        assert torch.equal(one.tokens, expected.tokens)
+        assert torch.allclose(one.states, expected.states, atol=1e-5)
+        assert (one.reason, one.left_out) == (expected.reason, 5)
+        assert (flaw(one, few) is None) == (least == most)
 
 
 def test_cancelled_it_is_no_consensus() -> None:
@@ -187,6 +220,38 @@ def test_cancelled_it_is_no_consensus() -> None:
 
     assert [one.reason for one in found] == ["cancelled", "cancelled"]
     assert len(told[-1].points) == 6
+
+
+def test_cancelled_a_subject_whose_draws_were_finished_has_its_consensus() -> None:
+    model = tiny(end=3)
+    loaded, context, options = weights(model), contexts(model, 2), Generate(points=40, consensus=ROWS)
+    found = draw(loaded, Engine(model), context, options, [0, 1], lambda told: any(told.points[ROWS:]))
+    (alone,) = draw(loaded, Engine(model), context[:1], options, [0])
+
+    assert same(found[0], alone)
+    assert alone.reason == "ended"
+    assert found[1].reason == "cancelled"
+    assert len(found[1].states) == len(found[1].tokens) - 2 * SLOTS
+
+
+def test_the_method_draws_a_consensus(tmp_path: Path) -> None:
+    fingerprint = write_stage_one(tmp_path / "ar.safetensors")
+    decoder = write_decoder(tmp_path / "d.safetensors", fingerprint)
+    method = Pointillist(tmp_path / "ar.safetensors", decoder, consensus=3, device="cpu")
+    numbers = torch.Generator().manual_seed(0)
+    tokens, samples = torch.randn(TOKENS, generator=numbers), torch.rand(64, 6, generator=numbers)
+    found = method.points(PortraitCondition(tokens, samples, torch.zeros(0, 3), np.zeros((1, 1, 3), np.uint8), ()))
+
+    loaded = method.loaded
+    with torch.inference_mode():
+        context = loaded.model.condition(tokens[None], samples[None])
+    (expected,) = draw(loaded, Engine(loaded.model), context, method.options, [0])
+    assert expected.left_out == 0
+    assert torch.equal(found.points.positions, loaded.tokenizer.decode(expected.tokens).positions)
+    assert found.states is not None
+    assert torch.equal(found.states.flatten(0, 1), expected.states)
+    single = Pointillist(tmp_path / "ar.safetensors", decoder, device="cpu").options
+    assert single == method.options.model_copy(update={"consensus": 1})
 
 
 def test_a_count_of_draws_out_of_range_is_refused() -> None:

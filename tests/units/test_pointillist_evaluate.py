@@ -119,11 +119,12 @@ def _evaluate(
     loaded: Loaded | None = None,
     training: People = TRAINING,
     watch: Any = lambda *_: None,
+    sampling: Generate = CONFIG.generate,
     **options: Any,
 ) -> Evaluation:
     encoder = cast(ImageEncoder, Encoder())
     sets = (cast(TrainingSet, training), cast(TrainingSet, held))
-    return evaluate(loaded or _loaded(), encoder, *sets, CONFIG.generate, seeds, watch, **options)
+    return evaluate(loaded or _loaded(), encoder, *sets, sampling, seeds, watch, **options)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,9 @@ class Knowing(Engine):
     def __init__(self) -> None:
         self._left = [TOKENIZER.encode(*HELD.cloud(person)).tokens for person in HELD.people for _ in range(2)]
 
-    def generate(self, context: Tensor, options: Generate, seeds: Any, watch: Any = None) -> list[Generated]:
+    def generate(
+        self, context: Tensor, options: Generate, seeds: Any, watch: Any = None, states: Any = True
+    ) -> list[Generated]:
         tokens = [self._left.pop(0) for _ in seeds]
         return [Generated(one, torch.zeros(len(one) - 8, 32), "ended", 0.1) for one in tokens]
 
@@ -302,6 +305,32 @@ def test_a_sequence_that_is_no_cloud_is_counted_and_measured_no_further(
     assert math.isnan(kept_one.person.drawn[0].chamfer)
 
 
+def test_draws_that_are_left_out_of_a_consensus_are_counted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: Evaluation
+) -> None:
+    tokens = TOKENIZER.encode(*HELD.cloud("501")).tokens
+
+    class Endless(Knowing):
+        """Whose first draw of a seed never ends."""
+
+        def generate(self, context: Tensor, options: Generate, seeds: Any, *_: Any) -> list[Generated]:
+            return [Generated(tokens, torch.zeros(0, 32), "bound" if seed == 0 else "ended", 0.1) for seed in seeds]
+
+    monkeypatch.setattr(Engines, "of", lambda loaded, unmasked: Engines(Endless(), None))
+    kept = Kept(tmp_path, {})
+    made = _evaluate(seeds=(0,), sampling=Generate(points=20, consensus=4), kept=kept)
+    for one in made.people:
+        (drawn,) = one.drawn
+        assert (drawn.reason, drawn.fault, drawn.left_out, drawn.points) == ("ended", None, 1, 15)
+    text = markdown(made, [])
+    assert "2/2 (2 draws left out)" in text
+    assert "Left out: draws of a consensus" in text
+    assert "draws" not in markdown(found, []).split("## Baselines")[0]
+    again = kept.read("501")
+    assert again is not None
+    assert again.person == made.people[0]
+
+
 def test_wholly_unmasked_sampling_is_judged_all_the_same() -> None:
     found = _evaluate(loaded=_loaded(_grammar(training=False, sampling=False)), unmasked=False)
     assert not any(one.valid for one in found.people)
@@ -369,7 +398,7 @@ def test_the_command_writes_its_tables_and_says_what_an_interruption_left(
     out = tmp_path / "found"
 
     def run() -> None:
-        evaluate_cli.evaluate(Path("set"), Path("held"), Path("ar"), out, seeds="0", device="cpu")
+        evaluate_cli.evaluate(Path("set"), Path("held"), Path("ar"), out, seeds="0", device="cpu", consensus=2)
 
     with pytest.raises(typer.Exit) as stopped:
         run()
@@ -380,6 +409,8 @@ def test_the_command_writes_its_tables_and_says_what_an_interruption_left(
     run()
     assert written == ["501", "502"], "501 is not measured again"
     assert sorted(path.name for path in out.iterdir()) == ["evaluation.json", "pictures.png", "table.md"]
+    assert "consensus of 2" in (out / "table.md").read_text(encoding="utf-8")
+    assert json.loads((out / "evaluation.json").read_text(encoding="utf-8"))["sampling"]["consensus"] == 2
     with pytest.raises(UsageError, match="nothing can be written"):
         evaluate_cli.evaluate(Path("set"), Path("held"), Path("ar"), out / "table.md" / "below")
 

@@ -29,17 +29,20 @@ Reason = Literal["ended", "bound", "cancelled"]
 
 class Generated(NamedTuple):
     """One subject's sequence. ``tokens`` (4 N + 8,) int64: start block, N points, end block; ``states`` (4 N, W) in the
-    engine's dtype: those whose logits predicted the points' tokens, so that states[i] belongs to tokens[4 + i].
+    engine's dtype: those whose logits predicted the points' tokens, so that states[i] belongs to tokens[4 + i]; (0, W)
+    where they were not asked for.
 
     ``reason``: the model ended it, it had as many points as the bound allows, or it was cancelled; the end block is
     there in all three. Sampled without the grammar, "ended" leaves the block that holds the first end token as it was
-    sampled. ``seconds``: from the call to this subject's end.
+    sampled. ``seconds``: from the call to this subject's end. ``left_out``: of a consensus
+    (:func:`avatarbench.methods.pointillist.draw.draw`), how many of its draws did not go into it.
     """
 
     tokens: Tensor
     states: Tensor
     reason: Reason
     seconds: float
+    left_out: int = 0
 
 
 class Progress(NamedTuple):
@@ -78,17 +81,22 @@ class Engine:
 
     @torch.inference_mode()
     def generate(
-        self, context: Tensor, options: Generate, seeds: Sequence[int], watch: Watch | None = None
+        self,
+        context: Tensor,
+        options: Generate,
+        seeds: Sequence[int],
+        watch: Watch | None = None,
+        states: bool = True,
     ) -> list[Generated]:
         """One sequence for each row of ``context`` (B, C, W) of ``model.condition``, sampled with the seed of its own:
         on a CPU, the same one for any batch and any mates in it. The grammar holds where ``config.grammar.sampling``
-        says so.
+        says so. Without ``states``, which are most of the memory that it takes, none are kept.
 
         Raises UsageError for as many seeds as there are no subjects, DataError where the logits are not finite.
         """
         if len(seeds) != len(context) or not len(context):
             raise UsageError(f"{len(seeds)} seeds for {len(context)} subjects: give each of them one.")
-        run = _Run(self, options, seeds, watch)
+        run = _Run(self, options, seeds, watch, states)
         for group in torch.arange(len(context)).split(ROWS if options.guidance == 1 else ROWS // 2):
             run.follow(self.stepper(context[group], options, SLOTS * (options.points + 2)), group.numpy())
         return run.results()
@@ -152,9 +160,12 @@ class Engine:
 class _Run:
     """What one call of :meth:`Engine.generate` has gathered."""
 
-    def __init__(self, engine: Engine, options: Generate, seeds: Sequence[int], watch: Watch | None) -> None:
+    def __init__(
+        self, engine: Engine, options: Generate, seeds: Sequence[int], watch: Watch | None, states: bool
+    ) -> None:
         self.vocabulary, self.device, self.bound = engine.vocabulary, engine.device, options.points
         self.watch, self.cancelled, self.begun = watch, False, time.perf_counter()
+        self.with_states = states
         self.draws = [Draws(seed) for seed in seeds]
         self.tokens = [[torch.full((SLOTS,), self.vocabulary.start)] for _ in seeds]
         self.states = [[engine.packed.weights.head[:0].cpu()] for _ in seeds]
@@ -212,7 +223,8 @@ class _Run:
         whole = int(over[0]) if len(over) else len(blocks)
         bounded = min(whole, self.bound - self.counts[subject])
         self.tokens[subject].append(blocks[:bounded].reshape(-1))
-        self.states[subject].append(states[: SLOTS * bounded].clone())
+        if self.with_states:
+            self.states[subject].append(states[: SLOTS * bounded].clone())
         self.counts[subject] += bounded
         if bounded < whole:
             self._finish(subject, "bound")
