@@ -39,7 +39,8 @@ def central(clouds: Sequence[Points]) -> int:
 def agreed(clouds: Sequence[Points]) -> Points:
     """The points of the central cloud, with their bindings, moved to where their mean Chamfer distance to all
     ``clouds`` is least near by: by matches and weighted means in turn (iteratively reweighted least squares), of which
-    no round makes it worse, but for matches nearer than :data:`CLOSE`, whose squares count.
+    no round makes it worse, but for matches nearer than :data:`CLOSE`, whose squares count: of two clouds, between
+    which every place is as good, these alone decide, and the mean distance to the two may become larger.
 
     Raises DataError for no clouds, and for one without points or with a coordinate that is not finite.
     """

@@ -25,13 +25,13 @@ def _export(*arguments: object) -> tuple[int, str]:
 def test_stage_one_keeps_its_outputs_and_draws_as_it_was_told(tmp_path: Path) -> None:
     trained, out = tmp_path / "ar.safetensors", tmp_path / "mini.safetensors"
     before = save_checkpoint(trained, _model(), CONFIG, TOKENIZER, IMAGE, EXTRA)
-    code, said = _export(trained, "--out", out, "--temperature", 0.8)
+    code, said = _export(trained, "--out", out, "--temperature", 0.8, "--consensus", 4)
     found = load_checkpoint(out)
     assert code == 0
     assert found.fingerprint[:12] in said
     assert out.stat().st_size < 0.7 * trained.stat().st_size
     assert torch.allclose(_outputs(found.model), _outputs(_model()), atol=0.02)
-    assert found.config.generate == CONFIG.generate.model_copy(update={"temperature": 0.8})
+    assert found.config.generate == CONFIG.generate.model_copy(update={"temperature": 0.8, "consensus": 4})
     assert found.extra == EXTRA | {"trained": before}
 
 
@@ -47,7 +47,7 @@ def test_a_decoder_stays_with_its_stage_one(tmp_path: Path) -> None:
         assert torch.equal(value.half().float(), found.model.get_parameter(name))
 
 
-@pytest.mark.parametrize("what", ["sampling of a decoder", "onto itself", "no weights"])
+@pytest.mark.parametrize("what", ["sampling of a decoder", "consensus of a decoder", "onto itself", "no weights"])
 def test_what_cannot_be_exported_is_refused(tmp_path: Path, what: str) -> None:
     weights, out, more = tmp_path / "w.safetensors", tmp_path / "out.safetensors", []
     if what == "no weights":
@@ -55,7 +55,7 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path, what: str) -> None:
     else:
         model = tiny_decoder()
         save_decoder(weights, model, model.config, DECODER_IMAGE, "a1" * 32, DECODER_TOKENIZER, "f0" * 32, EXTRA)
-        more = ["--temperature", 0.5] if what.startswith("sampling") else []
+        more = {"sampling": ["--temperature", 0.5], "consensus": ["--consensus", 2]}.get(what.split(" ")[0], [])
         out = weights if what == "onto itself" else out
     before = weights.read_bytes()
     code, said = _export(weights, "--out", out, *more)

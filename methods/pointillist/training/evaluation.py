@@ -195,7 +195,7 @@ class Evaluation:
         return model.condition(image, samples)
 
     def _generated(self, model: StageOne, people: Sequence[int], device: torch.device) -> Tensor:
-        """Sums of :data:`MEASURED` over ``people``."""
+        """Sums of :data:`MEASURED` over ``people``, of a draw each, whatever ``generate.consensus`` says."""
         from avatarbench.methods.pointillist.engine import Engine
 
         contexts = torch.cat([self._context(model, number, device) for number in people])
