@@ -44,7 +44,7 @@ def generate(
     ] = None,
     consensus: Annotated[
         int | None,
-        typer.Option(help="Draws that the cloud is what they agree on of. Default: the checkpoint's.", min=1),
+        typer.Option(help="Draws, of which the cloud is what they agree on. Default: the checkpoint's.", min=1),
     ] = None,
     states: Annotated[
         bool, typer.Option("--states", help="Also write tokens, points and hidden states, .npz.")
