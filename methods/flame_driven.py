@@ -157,19 +157,20 @@ class MeshDriven(AnnouncedAvatar):
     def __init__(self, avatar: IsolatedAvatar, method: FlameDriven) -> None:
         super().__init__(avatar._supervisor, avatar._built)
         self._method = method
+        self._meshes: dict[str, MeshMotion] = {}
 
     def announce(self, motions: Sequence[Motion]) -> None:
         """Have all ``motions`` converted. One whose mesh cannot be made costs its own frame, when that is rendered."""
-        meshes = []
+        self._meshes = {}
         for motion in motions:
             with suppress(AvatarbenchError):
-                meshes.append(self._method.motion(motion))
-        super().announce(meshes)
+                self._meshes[motion.id] = self._method.motion(motion)
+        super().announce(list(self._meshes.values()))
         self._method.collect()
 
     def render(self, motion: Motion) -> NDArray[np.generic]:
         """The worker's picture."""
-        return super().render(self._method.motion(motion))
+        return super().render(self._meshes.get(motion.id) or self._method.motion(motion))
 
 
 def head_mesh(

@@ -218,13 +218,17 @@ class Counted(Sequence[Motion]):
         return sum(picture() is not None for picture in self.pictures)
 
 
-def test_announced_frames_leave_their_pictures(flames: Path, tmp_path: Path) -> None:
+def test_announced_frames_leave_their_pictures_and_are_made_a_mesh_once(
+    flames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     repo, told = checkout("gpavatar", tmp_path, flames), Counted(3)
     with opened("gpavatar", repo, flames, tmp_path / "work", []) as method:
         avatar = method.build(Portrait("plain", picture((150, 100, 60))))
         avatar.announce(told)  # type: ignore[attr-defined]
         assert len(told.pictures) >= 3
         assert told.held() == 0
+        monkeypatch.setattr(method, "mesh", None)
+        assert np.asarray(avatar.render(motion(1))).any()
 
 
 def test_what_lies_in_a_reports_place_and_is_no_file_is_not_read(flames: Path, tmp_path: Path) -> None:
