@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 
 from avatarbench.errors import DataError, UsageError
 from avatarbench.methods.pointillist.checkpoint import COUNTS, Loaded
-from avatarbench.methods.pointillist.conditioning import PortraitCondition
 from avatarbench.methods.pointillist.config import Generate
 from avatarbench.methods.pointillist.consensus import agreed, central
 from avatarbench.methods.pointillist.draw import draw, flaw, seed_of_draw
@@ -23,10 +21,8 @@ from avatarbench.methods.pointillist.engine.graphs import TensorStepper
 from avatarbench.methods.pointillist.engine.window import ROWS
 from avatarbench.methods.pointillist.generate import options_of
 from avatarbench.methods.pointillist.measures import chamfer, fault
-from avatarbench.methods.pointillist.method import Pointillist
 from avatarbench.methods.pointillist.stage_one import StageOne
 from avatarbench.methods.pointillist.tokenizer import SLOTS, Cube, Points, Tokenizer
-from tests.pointillist_weights import TOKENS, write_decoder, write_stage_one
 from tests.units.test_pointillist_engine import contexts, engine, same, tiny
 
 
@@ -232,26 +228,6 @@ def test_cancelled_a_subject_whose_draws_were_finished_has_its_consensus() -> No
     assert alone.reason == "ended"
     assert found[1].reason == "cancelled"
     assert len(found[1].states) == len(found[1].tokens) - 2 * SLOTS
-
-
-def test_the_method_draws_a_consensus(tmp_path: Path) -> None:
-    fingerprint = write_stage_one(tmp_path / "ar.safetensors")
-    decoder = write_decoder(tmp_path / "d.safetensors", fingerprint)
-    method = Pointillist(tmp_path / "ar.safetensors", decoder, consensus=3, device="cpu")
-    numbers = torch.Generator().manual_seed(0)
-    tokens, samples = torch.randn(TOKENS, generator=numbers), torch.rand(64, 6, generator=numbers)
-    found = method.points(PortraitCondition(tokens, samples, torch.zeros(0, 3), np.zeros((1, 1, 3), np.uint8), ()))
-
-    loaded = method.loaded
-    with torch.inference_mode():
-        context = loaded.model.condition(tokens[None], samples[None])
-    (expected,) = draw(loaded, Engine(loaded.model), context, method.options, [0])
-    assert expected.left_out == 0
-    assert torch.equal(found.points.positions, loaded.tokenizer.decode(expected.tokens).positions)
-    assert found.states is not None
-    assert torch.equal(found.states.flatten(0, 1), expected.states)
-    single = Pointillist(tmp_path / "ar.safetensors", decoder, device="cpu").options
-    assert single == method.options.model_copy(update={"consensus": 1})
 
 
 def test_a_count_of_draws_out_of_range_is_refused() -> None:

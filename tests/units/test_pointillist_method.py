@@ -22,8 +22,10 @@ from avatarbench.methods.pointillist import build_portraits
 from avatarbench.methods.pointillist.ablations import ArFeature, ArPosition, FlamePosition
 from avatarbench.methods.pointillist.avatar import PointAvatar
 from avatarbench.methods.pointillist.checkpoint import COUNTS
-from avatarbench.methods.pointillist.conditioning import binding_rig, portrait_condition
+from avatarbench.methods.pointillist.conditioning import PortraitCondition, binding_rig, portrait_condition
 from avatarbench.methods.pointillist.decoder.checkpoint import shipped_decoder
+from avatarbench.methods.pointillist.draw import draw
+from avatarbench.methods.pointillist.engine import Engine
 from avatarbench.methods.pointillist.images import load_encoder
 from avatarbench.methods.pointillist.method import Drawn, Pointillist, tracked
 from avatarbench.metrics.face import FaceLandmarker, track
@@ -31,7 +33,7 @@ from avatarbench.openheads.cameras import FRONTAL
 from avatarbench.run.config import RunConfig
 from avatarbench.run.preflight import check, resolve
 from tests.e2e.media import FACE
-from tests.pointillist_weights import BOUND, CONFIG, TOKENIZER, write_decoder, write_stage_one
+from tests.pointillist_weights import BOUND, CONFIG, TOKENIZER, TOKENS, write_decoder, write_stage_one
 
 VARIANTS = {"flame-position": FlamePosition, "ar-feature": ArFeature, "ar-position": ArPosition}
 
@@ -142,6 +144,25 @@ def test_points_are_drawn_as_the_decoders_were_unless_asked_otherwise(weights: W
         DataError, match=r"the image encoder is \w{12}, and the decoder was trained with that of another"
     ):
         method.condition(_portrait(), _face(), tracked(_portrait(), _face()))
+
+
+def test_a_consensus_is_what_the_draws_of_its_seed_agree_on(weights: Weights, method: Pointillist) -> None:
+    several = Pointillist(weights.stage_one, weights.decoder, consensus=3, device="cpu")
+    assert several.options == method.options.model_copy(update={"consensus": 3})
+    numbers = torch.Generator().manual_seed(0)
+    tokens, samples = torch.randn(TOKENS, generator=numbers), torch.rand(64, 6, generator=numbers)
+    condition = PortraitCondition(tokens, samples, torch.zeros(0, 3), FACE, ())
+    found = several.points(condition)
+
+    with torch.inference_mode():
+        context = several.loaded.model.condition(tokens[None], samples[None])
+    engine = Engine(several.loaded.model)
+    (expected,) = draw(several.loaded, engine, context, several.options, [0])
+    assert expected.left_out == 0
+    assert torch.equal(found.points.positions, several.loaded.tokenizer.decode(expected.tokens).positions)
+    assert found.states is not None
+    assert torch.equal(found.states.flatten(0, 1), expected.states)
+    assert not torch.equal(found.points.positions, method.points(condition).points.positions)
 
 
 def test_stage_one_sees_what_a_training_set_would_store_of_the_picture(method: Pointillist) -> None:

@@ -149,6 +149,6 @@ def _same(decoder: LoadedDecoder, what: str, ours: object, theirs: object) -> No
 
 
 def shipped_decoder(name: str = "mini-decoder") -> Path:
-    """The decoder of that name inside the package: ``mini-decoder``, and its ablations ``mini-flame-position``,
-    ``mini-ar-feature`` and ``mini-ar-position``. Raises AssetError saying how to train one where there is none."""
+    """The decoder of that name inside the package: ``mini-decoder`` ships; its ablations do not. Raises AssetError
+    saying how to train one where there is none."""
     return weights_file.shipped(name, KIND)
