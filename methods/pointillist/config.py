@@ -133,8 +133,8 @@ class Generate(Section):
     "roll" drops the oldest point. ``points``: the bound. ``guidance``: how far from what is drawn without the portrait
     (0) towards, and beyond, what is drawn with it (1: the paper's, unguided), for models of ``train.blank``.
     ``spacing``: levels that points keep apart: one that comes nearer to an earlier one is drawn again, a few times at
-    most (0: the paper's, nothing is). ``consensus``: how many draws a cloud is what they agree on of (1: the paper's,
-    a draw)."""
+    most (0: the paper's, nothing is). ``consensus``: of how many draws a cloud is what they agree on (1: the paper's,
+    a draw); its points may come nearer to each other than ``spacing``, which holds for the draws."""
 
     policy: Literal["refill", "roll"] = "refill"
     points: int = Field(40_000, ge=1)
