@@ -103,7 +103,8 @@ def _mean_person(found: Evaluation) -> list[Entry]:
 
 def _valid(drawn: Sequence[Drawn]) -> str:
     left = sum(one.left_out for one in drawn)
-    return f"{sum(one.fault is None for one in drawn)}/{len(drawn)}{f' ({left} draws left out)' if left else ''}"
+    said = f" ({left} draw{'s' if left > 1 else ''} left out)" if left else ""
+    return f"{sum(one.fault is None for one in drawn)}/{len(drawn)}{said}"
 
 
 def _chamfers(ours: float, baselines: Sequence[float]) -> list[Entry]:
