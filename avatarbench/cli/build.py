@@ -50,6 +50,10 @@ def build(
     if mask is not None and len(pictures) > 1:
         raise UsageError(f"--mask is of one portrait, and there are {len(pictures)}: build them one by one.")
     outs, options = _outs(pictures, out or Path()), options_of(option or [])
+    from avatarbench.datasets.images import require_one
+
+    require_one(pictures)  # before what takes seconds to import
+
     from avatarbench.animation.building import build as make
     from avatarbench.animation.building import set_up
     from avatarbench.generator import probe

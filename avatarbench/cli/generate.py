@@ -66,6 +66,7 @@ def generate(
     Exit codes: 0 all generated, 3 some, 1 none or failure, 2 usage, 130 interrupted.
     """
     from avatarbench import registry
+    from avatarbench.datasets.images import require_one
     from avatarbench.generator import Request, probe
 
     if out is None and len(portraits) > 1:
@@ -76,6 +77,7 @@ def generate(
         raise UsageError(f"'{method}' generates no clouds from portraits.")
     if top_p is not None and top_p <= 0:
         raise UsageError(f"--top-p {top_p}: give more than 0, and at most 1.")
+    require_one(portraits)
     for folder in dict.fromkeys(path.parent for path in outs):
         probe(folder, "--out")
     run = registry.load(spec.generate)

@@ -6,6 +6,7 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -77,6 +78,20 @@ def write_png(path: Path | str, image: NDArray[np.uint8]) -> None:
     Image.fromarray(np.ascontiguousarray(image)).save(buffer, "PNG", compress_level=1)
     with writing(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
+
+
+def require_one(paths: Sequence[Path]) -> None:
+    """Raises DataError, a line each, where no one of ``paths`` is a file with something in it: a wrong path is told
+    before what takes long is loaded. One that is wrong among others is told as it is read."""
+    faults = []
+    for path in paths:
+        try:
+            _read_bytes(path)
+        except DataError as error:
+            faults.append(str(error))
+        else:
+            return
+    raise DataError("\n".join(faults))
 
 
 def _read_bytes(path: Path) -> bytes:

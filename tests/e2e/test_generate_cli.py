@@ -221,7 +221,7 @@ def test_a_consensus_is_drawn_where_it_is_asked_for_and_says_what_is_not_in_it(
         note.endswith("draws came to no end, or were too small, and are not in the consensus.") for note in notes
     )
 
-    (tmp_path / "0.png").write_bytes(b"")
+    (tmp_path / "0.png").write_bytes(b"x")
     out = tmp_path / "0.ply"
     asked = [tmp_path / "0.png", "--out", out, "--checkpoint", checkpoint, "--device", "cpu", "--points", 5 * BOUND]
     for more, alike in ((["--consensus", "4"], True), ([], False)):
@@ -261,7 +261,10 @@ def test_an_interruption_says_what_is_whole(monkeypatch: pytest.MonkeyPatch, tmp
         raise KeyboardInterrupt
 
     monkeypatch.setattr(registry, "load", lambda name: interrupted)
-    result = CliRunner().invoke(app, ["generate", "a.png", "b.png", "--out", str(tmp_path)])
+    pictures = [tmp_path / name for name in ("a.png", "b.png")]
+    for picture in pictures:
+        picture.write_bytes(b"x")
+    result = CliRunner().invoke(app, ["generate", *map(str, pictures), "--out", str(tmp_path)])
     assert result.exit_code == 130
     assert ("a.ply: whole" if written else "no cloud was written") in result.output
     assert "b.ply" not in result.output

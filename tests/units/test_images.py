@@ -2,6 +2,8 @@ import errno
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from avatarbench.datasets import images
-from avatarbench.datasets.images import read_image, write_png
+from avatarbench.datasets.images import read_image, require_one, write_png
 from avatarbench.errors import DataError
 
 
@@ -212,3 +214,29 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatc
 def test_write_png_refuses_what_it_would_have_to_convert(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="uint8"):
         write_png(tmp_path / "a.png", np.zeros((4, 4, 3), np.float32))
+
+
+def test_paths_of_which_none_is_a_file_are_all_told(tmp_path: Path) -> None:
+    there, empty = tmp_path / "there.png", tmp_path / "empty.png"
+    there.write_bytes(b"x")
+    empty.touch()
+    require_one([tmp_path / "gone.png", there])
+    with pytest.raises(DataError) as error:
+        require_one([tmp_path / "gone.png", empty, tmp_path])
+    first, second, third = str(error.value).splitlines()
+    assert "gone.png does not exist" in first
+    assert "empty.png is empty" in second
+    assert "is a folder" in third
+
+
+@pytest.mark.parametrize("command", ["build", "generate"])
+def test_a_wrong_path_is_told_before_torch_is_loaded(command: str, tmp_path: Path) -> None:
+    code = f"""
+import sys
+from typer.testing import CliRunner
+from avatarbench.cli import app
+result = CliRunner().invoke(app, [{command!r}, "gone.png"])
+assert "gone.png does not exist" in str(result.exception), result
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=120)
