@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -289,11 +290,21 @@ class Converter:
         codes.transform = np.concatenate([R, T[:, None]], 1)
 
 
-def report(path: str, frame: str, kind: str, codes: Codes | None, reason: str = "") -> None:
-    """Add a line to the file ``path`` of what became of a frame; ``kind``: portrait or driver."""
-    line: dict[str, Any] = {"frame": frame, "kind": kind, "reason": reason}
-    if codes is not None:
-        for name in ("identity_mm", "motion_mm", "pixels", "bend_mm"):
-            line[name] = round(float(getattr(codes, name)), 4)
+def reported(converter: Converter, job: str, frame: Mapping[str, Any], kind: str) -> Codes:
+    """The codes of ``frame``, a ``kind`` (portrait or driver). A line of the job folder's :data:`REPORT` says what
+    became of it, fitted or not. Raises FitError."""
+    line: dict[str, Any] = {"frame": frame["id"], "kind": kind, "reason": ""}
+    try:
+        codes = converter.convert(frame)
+    except FitError as error:
+        _append(os.path.join(job, REPORT), dict(line, reason=str(error)))
+        raise
+    for name in ("identity_mm", "motion_mm", "pixels", "bend_mm"):
+        line[name] = round(float(getattr(codes, name)), 4)
+    _append(os.path.join(job, REPORT), line)
+    return codes
+
+
+def _append(path: str, line: Mapping[str, Any]) -> None:
     with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")

@@ -48,13 +48,10 @@ class ByFlame:
 
     def record(self, frame: Mapping[str, Any], kind: str) -> tuple[dict[str, np.ndarray], flame_fit.Codes]:
         """The codes of a portrait or driver by its tracker's names, and what the fit left. Raises Unscorable."""
-        path = os.path.join(self.job, flame_fit.REPORT)
         try:
-            codes = self.converter.convert(frame)
+            codes = flame_fit.reported(self.converter, self.job, frame, kind)
         except flame_fit.FitError as error:
-            flame_fit.report(path, frame["id"], kind, None, str(error))
             raise worker.Unscorable(f"GAGAvatar's FLAME cannot be driven by the tracked {kind}: {error}") from error
-        flame_fit.report(path, frame["id"], kind, codes)
         return arrays_of(codes), codes
 
     def tracked(self, records: Sequence[Mapping[str, np.ndarray]]) -> str:

@@ -6,7 +6,6 @@ what it hands on, the tracker's records, goes to the model directly, as the shim
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,13 +46,10 @@ class ByFlame:
 
     def record(self, frame: Mapping[str, Any], kind: str) -> tuple[dict[str, Any], flame_fit.Codes]:
         """Tensors of a portrait or driver by its tracker's names, and what the fit left. Raises Unscorable."""
-        path = os.path.join(self.job, flame_fit.REPORT)
         try:
-            codes = self.converter.convert(frame)
+            codes = flame_fit.reported(self.converter, self.job, frame, kind)
         except flame_fit.FitError as error:
-            flame_fit.report(path, frame["id"], kind, None, str(error))
             raise worker.Unscorable(f"GPAvatar's FLAME cannot be driven by the tracked {kind}: {error}") from error
-        flame_fit.report(path, frame["id"], kind, codes)
         return {name: self.torch.from_numpy(values) for name, values in arrays_of(codes).items()}, codes
 
 
