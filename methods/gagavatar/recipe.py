@@ -51,6 +51,8 @@ RECIPE = Recipe(
         Weight(
             name="GAGAvatar",
             path="GAGAvatar.pt",
+            size=747_434_426,
+            sha256="75d449fd1d67dd7bbc613cef17f0196b1c84766935adc75d5231bc89e33950f8",
             source="build_resources.sh of github.com/xg-chu/GAGAvatar, which puts it into assets/",
         ),
     ),

@@ -35,6 +35,8 @@ RECIPE = Recipe(
         Weight(
             name="LAM-20K (VFHQ and NeRSemble)",
             path="model.safetensors",
+            size=2_356_556_212,
+            sha256="f527e6e78fd9743aad95cb15b221b864d8b6d356c1d174c0ffad5d74b9a95925",
             source="the model page 3DAIGC/LAM-20K that the README of github.com/aigc3d/LAM links to",
         ),
     ),

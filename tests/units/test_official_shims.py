@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import os
+import re
+from pathlib import Path
 
 import pytest
 
 from avatarbench import registry
-from avatarbench.isolation import recipe
+from avatarbench.isolation import recipe, weights
 from avatarbench.isolation.official import OfficialMethod
 from avatarbench.tables.layouts import LAYOUTS
 
@@ -54,3 +57,16 @@ def test_spec_recipe_and_readme_tell_of_one_repository_at_one_commit(name: str) 
     if len(made.weights) == 1:  # a folder of many is described as one
         assert made.weights[0].path in readme
     assert "cuda" in readme.lower() or not factory.cuda_only  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["lam", "gagavatar", "cvthead"])
+def test_weights_whose_hash_is_known_are_refused_where_they_are_others(name: str, tmp_path: Path) -> None:
+    known = [weight for weight in recipe.load(registry.method(name).environment).weights if weight.sha256]
+    assert known
+    for weight in known:
+        assert re.fullmatch(r"[0-9a-f]{64}", weight.sha256)
+        (tmp_path / weight.path).write_bytes(b"short")
+        assert f"{weight.size:,} are expected" in "; ".join(weights.problems([weight], tmp_path))
+        if weight.size < 1 << 26:  # of the right size, and of zeros
+            os.truncate(tmp_path / weight.path, weight.size)
+            assert f"{weight.sha256} is expected" in "; ".join(weights.problems([weight], tmp_path))
