@@ -140,7 +140,8 @@ def _run(name: str, step: Step, argv: Sequence[str], lock: int, progress: Progre
 def _watch(process: subprocess.Popen[bytes], log: BuildLog, progress: Progress) -> None:
     """Keep what it prints until it ends. What it started may hold the pipe for longer, and is not waited for."""
     told = over = 0.0
-    with process.stdout as pipe:  # type: ignore[union-attr]
+    assert process.stdout is not None  # it was started with a pipe
+    with process.stdout as pipe:
         while True:
             if process.poll() is not None:
                 over = over or time.monotonic()

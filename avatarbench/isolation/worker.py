@@ -20,8 +20,8 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
-import descendants  # type: ignore[import-not-found]
-from wire import LOG, LOG_DONE, LOG_LIMIT, VERSION, WireError, decode, encode  # type: ignore[import-not-found]
+import descendants
+from wire import LOG, LOG_DONE, LOG_LIMIT, VERSION, WireError, decode, encode
 
 # numpy is imported inside functions: what it prints as it loads must not reach the pipe, which is not moved by then.
 

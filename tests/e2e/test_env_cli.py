@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from click.testing import Result
@@ -78,7 +78,8 @@ def test_ctrl_c_is_for_what_runs_inside() -> None:
                 raise code
             return code
 
-    assert _wait(Interrupted()) == 130  # type: ignore[arg-type]
+    process: Any = Interrupted()
+    assert _wait(process) == 130
 
 
 def test_a_method_of_our_own_process_has_none(cli: Cli, env: dict[str, str]) -> None:

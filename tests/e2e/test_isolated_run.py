@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
@@ -89,8 +90,8 @@ def test_the_oldest_python_of_this_machine_runs_the_worker(monkeypatch: pytest.M
     image = np.random.default_rng(0).integers(0, 255, (32, 32, 3)).astype(np.uint8)
     method = Faulty(environments.ensure(recipe), announces=True, faults={"e": "raises"})
     try:
-        avatar = method.build(Portrait("p", image))
-        avatar.announce([Motion(name, 0, image) for name in "abe"])  # type: ignore[attr-defined]
+        avatar: Any = method.build(Portrait("p", image))
+        avatar.announce([Motion(name, 0, image) for name in "abe"])
         found = avatar.render(Motion("b", 7, image))
         with pytest.raises(ShimFailed, match="ValueError: no luck"):
             avatar.render(Motion("e", 0, image))

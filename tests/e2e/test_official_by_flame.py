@@ -136,9 +136,9 @@ def test_a_head_is_where_it_was_tracked_in_another_flames_codes(name: str, flame
     motions = [motion(0), motion(1), motion(2, flame=None)]
     with opened(name, repo, flames, tmp_path / "work", notes) as method:
         own = Portrait("tracked", picture((150, 100, 60)), flame=tracked(5), camera=camera())
-        avatar = method.build(own)
+        avatar: Any = method.build(own)
         assert avatar.info["identity_mm"] < 0.1
-        avatar.announce(motions)  # type: ignore[attr-defined]
+        avatar.announce(motions)
         for one in motions[1::-1]:
             np.testing.assert_allclose(
                 spots(np.asarray(avatar.render(one))), expected(flames, one, name == "gagavatar"), atol=0.5
@@ -173,8 +173,8 @@ def test_a_frame_that_their_flame_cannot_show_is_told_with_what_is_left(
     np.savez(repo / MODEL[name], **{**lost, "shapedirs": directions})
     teeth = of_another_mesh(2)
     with opened(name, repo, flames, tmp_path / "work", notes, limit_mm=1) as method:
-        avatar = method.build(Portrait("plain", picture((150, 100, 60))))
-        avatar.announce([wild, teeth])  # type: ignore[attr-defined]
+        avatar: Any = method.build(Portrait("plain", picture((150, 100, 60))))
+        avatar.announce([wild, teeth])
         with pytest.raises(Unscorable, match=r"shows the tracked head \d+\.\d+ mm and \d+\.\d+ px off .*at most 1 mm"):
             avatar.render(wild)
         with pytest.raises(Exception, match="offsets for 777 vertices, and FLAME has 5023, with teeth 5143"):
@@ -189,8 +189,8 @@ def of_another_mesh(index: int) -> Motion:
 def test_frames_of_which_none_has_a_mesh_fail_by_their_own_reason(flames: Path, tmp_path: Path) -> None:
     repo, notes = checkout("gpavatar", tmp_path, flames), list[str]()
     with opened("gpavatar", repo, flames, tmp_path / "work", notes) as method:
-        avatar = method.build(Portrait("plain", picture((150, 100, 60))))
-        avatar.announce([of_another_mesh(0), of_another_mesh(1)])  # type: ignore[attr-defined]
+        avatar: Any = method.build(Portrait("plain", picture((150, 100, 60))))
+        avatar.announce([of_another_mesh(0), of_another_mesh(1)])
         with pytest.raises(AvatarbenchError, match="offsets for 777 vertices"):
             avatar.render(of_another_mesh(0))
         assert method.restarts == 0
@@ -223,8 +223,8 @@ def test_announced_frames_leave_their_pictures_and_are_made_a_mesh_once(
 ) -> None:
     repo, told = checkout("gpavatar", tmp_path, flames), Counted(3)
     with opened("gpavatar", repo, flames, tmp_path / "work", []) as method:
-        avatar = method.build(Portrait("plain", picture((150, 100, 60))))
-        avatar.announce(told)  # type: ignore[attr-defined]
+        avatar: Any = method.build(Portrait("plain", picture((150, 100, 60))))
+        avatar.announce(told)
         assert len(told.pictures) >= 3
         assert told.held() == 0
         monkeypatch.setattr(method, "mesh", None)
@@ -235,8 +235,8 @@ def test_what_lies_in_a_reports_place_and_is_no_file_is_not_read(flames: Path, t
     repo, notes, elsewhere = checkout("gpavatar", tmp_path, flames), list[str](), tmp_path / "elsewhere"
     elsewhere.write_text(json.dumps({"kind": "driver", "frame": "x", "reason": ""}))
     with opened("gpavatar", repo, flames, tmp_path / "work", notes) as method:
-        avatar = method.build(Portrait("plain", picture((150, 100, 60))))
-        avatar.announce([motion(0), motion(1)])  # type: ignore[attr-defined]
+        avatar: Any = method.build(Portrait("plain", picture((150, 100, 60))))
+        avatar.announce([motion(0), motion(1)])
         (tmp_path / "work/linked").mkdir()
         (tmp_path / "work/linked" / REPORT).symlink_to(elsewhere)
         (tmp_path / "work/folder" / REPORT).mkdir(parents=True)
@@ -249,15 +249,15 @@ def test_a_flame_of_another_mesh_and_a_missing_one_are_told(flames: Path, tmp_pa
     names = ("v_template", "shapedirs", "posedirs", "weights")
     np.savez(repo / MODEL["gagavatar"], J_regressor=small["J_regressor"].toarray(), **{n: small[n] for n in names})
     with opened("gagavatar", repo, flames, tmp_path / "work", []) as method:
-        avatar = method.build(Portrait("plain", picture((150, 100, 60))))
+        avatar: Any = method.build(Portrait("plain", picture((150, 100, 60))))
         with pytest.raises(Unscorable, match="the tracked head has 5023 vertices, its FLAME has 600"):
             avatar.render(motion(0))
-    factory = registry.load(registry.method("gagavatar-flame").factory)
+    factory: Any = registry.load(registry.method("gagavatar-flame").factory)
     given = {"repo": str(repo), "weights": str(repo / "assets"), "python": python()}
     for file, said in ((tmp_path / "no.npz", "is no file: register"), (repo / MODEL["gagavatar"], "600, 3")):
-        (line,) = factory.obstacles(flame_file=str(file), **given)  # type: ignore[attr-defined]
+        (line,) = factory.obstacles(flame_file=str(file), **given)
         assert said in line
-    assert factory.obstacles(flame_file=str(flames / "ours.npz"), **given) == []  # type: ignore[attr-defined]
+    assert factory.obstacles(flame_file=str(flames / "ours.npz"), **given) == []
 
 
 def exported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -156,10 +156,11 @@ def test_seconds_of_the_announcement_are_shared_over_the_frames_and_lost_ones_le
 
 def test_motions_come_back_from_the_spool_as_they_were_and_as_copies(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
+    floating: Any = draw.random((3, 3, 3), np.float32)
     motions = [
         Motion("a", 0, draw.integers(0, 255, (7, 5, 3), np.uint8)),
         Motion("b", 1, draw.integers(0, 255, (9, 9, 3), np.uint8), target=draw.integers(0, 255, (4, 4, 3), np.uint8)),
-        Motion("c", 2, draw.random((3, 3, 3), np.float32)),  # type: ignore[arg-type]
+        Motion("c", 2, floating),
     ]
     spool = Spool(tmp_path)
     assert list(spool) == []

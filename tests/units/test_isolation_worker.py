@@ -120,7 +120,7 @@ def gone(*pids: int) -> bool:
 def test_a_picture_is_the_one_that_the_same_seeds_give_in_this_process(bench: Bench, told: Told) -> None:
     interpreter = Interpreter()
     method = bench.method(interpreter)
-    avatar = method.build(portrait())
+    avatar: Any = method.build(portrait())
     assert avatar.info["gaussians"] == 7
     assert not isinstance(avatar, AnnouncedAvatar)
     assert np.array_equal(seeded(avatar, "a"), expected())
@@ -346,10 +346,10 @@ class Pictures(Sequence[Motion]):
 def test_announced_pictures_fill_neither_the_harness_nor_the_worker(bench: Bench) -> None:
     interpreter = Interpreter()
     method = bench.method(interpreter, announces=True)
-    avatar = method.build(portrait())
+    avatar: Any = method.build(portrait())
     motions = Pictures(120)
     for _ in range(2):
-        avatar.announce(motions)  # type: ignore[attr-defined]
+        avatar.announce(motions)
         assert motions.most <= 2
         assert method.peak_memory_mib < 90  # they are of 90 MiB, beside 30 that Python and numpy take
         for name in ("0", "119"):
@@ -361,11 +361,11 @@ def test_announced_pictures_fill_neither_the_harness_nor_the_worker(bench: Bench
 
 def test_a_sequence_that_cannot_be_prepared_is_tried_twice(bench: Bench, tmp_path: Path) -> None:
     avatar = bench.avatar(announces=True, faults={"announce": "segfault"}, once=str(tmp_path / "mark"))
-    avatar.announce([motion("a")])  # type: ignore[attr-defined]
+    avatar.announce([motion("a")])
     assert avatar.render(motion("a"))[0, 1].tolist() == [0] * 3
     avatar = bench.avatar(announces=True, faults={"announce": "raises"})
     with pytest.raises(process.ShimFailed, match="no luck"):
-        avatar.announce([motion("a")])  # type: ignore[attr-defined]
+        avatar.announce([motion("a")])
 
 
 def test_a_method_that_never_starts_says_why_and_is_not_started_for_every_portrait(bench: Bench) -> None:
@@ -453,7 +453,7 @@ def test_the_seed_of_a_frame_is_that_of_the_run(bench: Bench) -> None:
 def test_twenty_kills_at_random_moments_change_no_picture(bench: Bench, told: Told) -> None:
     names = [str(number) for number in range(30)]
     avatar = bench.avatar(announces=True)
-    avatar.announce([motion(name) for name in names])  # type: ignore[attr-defined]
+    avatar.announce([motion(name) for name in names])
     calm = [seeded(avatar, name) for name in names]
     found: list[np.ndarray] = []
     killer = Killer(os.getpid(), kills=20, seed=0, progress=lambda: len(found))
