@@ -51,10 +51,18 @@ def test_a_stand_in_runs_and_its_row_enters_no_table(cli: Cli, tmp_path: Path) -
     lifted = cli(*RUN, *own, "+method.cvthead.stand_in=false")
     assert lifted.returncode == 2
     assert "it has no option 'stand_in'" in lifted.stderr
+    mark = (repo / "STANDIN.json").read_text(encoding="utf-8")
     (repo / "STANDIN.json").unlink()
     again = cli("run", "--resume", folder)
     assert again.returncode == 2
-    assert "'cvthead' runs from another checkout, or with other weights, now" in again.stderr
+    assert "'cvthead' ran then and cannot run now" in again.stderr  # weights that are known are not these
+    (repo / "STANDIN.json").write_text(mark, encoding="utf-8")
+    changed = {m["id"]: dict(m["origin"], commit="other") for m in record["methods"] if m["origin"]}
+    record["methods"] = [dict(m, origin=changed.get(m["id"], m["origin"])) for m in record["methods"]]
+    (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    moved = cli("run", "--resume", folder)
+    assert moved.returncode == 2
+    assert "'cvthead' runs from another checkout, or with other weights, now" in moved.stderr
 
 
 def test_what_is_missing_of_official_code_is_told_before_any_work(cli: Cli, tmp_path: Path) -> None:
