@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from avatarbench import assets
+from avatarbench.cli.doctor import DEMO_ASSETS
 from tests.started import Call, Server
 
 # Two workers share two cores; torch's threads of both would wait for each other. Set before anything imports torch.
@@ -40,6 +42,13 @@ def _feature_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AVATARBENCH_FEATURES", str(tmp_path_factory.mktemp("features") / "features.sqlite3"))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _assets() -> None:
+    """What networks and the embedded clip read in the tests' own processes, where no runner fetches it, whichever test
+    comes first."""
+    assets.pull_all(DEMO_ASSETS)
 
 
 def call(

@@ -87,7 +87,7 @@ def portraits(root: Path | str | None = None) -> Dataset:
 def clip(root: Path | str | None = None) -> Dataset:
     """The embedded clip as sequence ``clip``, or the user's own: videos, folders of frames, or one folder of frames.
 
-    Raises AssetError where the embedded one cannot be fetched, DataError where ``root`` holds none.
+    Raises AssetError where the embedded one was not fetched, DataError where ``root`` holds none.
     """
     from avatarbench.datasets.folder import FolderDataset
 

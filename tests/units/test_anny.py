@@ -9,11 +9,12 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from avatarbench.heads import anny
-from avatarbench.heads.anny import AnnyRig, load_anny
+from avatarbench.heads.anny import AnnyRig, _irregular_sums, load_anny, phenotype_signs
 from avatarbench.heads.binding import animate, bind
 from avatarbench.heads.rig import rotation_matrix
 
@@ -116,11 +117,26 @@ def test_points_bound_to_the_head_follow_its_vertices(rig: AnnyRig) -> None:
     torch.testing.assert_close(animate(bound, expression, rotations).points, expected, rtol=0, atol=1e-6)
 
 
+def test_whichever_signs_a_machine_gives_the_phenotypes_the_head_is_one(rig: AnnyRig) -> None:
+    """One of these signs differed between two machines, and with it avatars that had moved from one to the other."""
+    directions = rig.shape_directions[..., : rig.phenotype_projection.shape[1]].numpy()
+    drawn = np.random.default_rng(0).choice([-1.0, 1.0], directions.shape[-1])
+    assert np.array_equal(phenotype_signs(directions * drawn), drawn)
+    sums = _irregular_sums(directions) / np.linalg.norm(directions.reshape(-1, directions.shape[-1]), axis=0)
+    assert sums.min() > 0.005, "a sign hangs on rounding"
+
+
+def test_the_two_sides_of_a_symmetric_direction_do_not_decide_its_sign() -> None:
+    left = np.array([[0.3, 0.1, 0.2], [0.7, -0.4, 0.0]])
+    whole = np.concatenate([left, left * [-1, 1, 1]])[..., None]  # 0.7 and -0.7: the largest magnitude, twice
+    assert phenotype_signs(whole) == -phenotype_signs(-whole)
+
+
 @pytest.mark.parametrize("damage", ["cut off", "not a rig", "absent"])
 def test_a_damaged_cache_is_converted_anew(
     rig: AnnyRig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
-    good = next(anny.cache_root().glob(f"anny-head-{version('anny')}-*.safetensors"))
+    good = anny.cache_root() / f"anny-head-{version('anny')}-v{anny._FORMAT}.safetensors"
     monkeypatch.setenv("AVATARBENCH_CACHE", str(tmp_path))
     path = tmp_path / good.name
     if damage == "cut off":
