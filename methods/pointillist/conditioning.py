@@ -188,8 +188,9 @@ def binding_rig(config: Config, rig: str | None = None) -> Decimated:
     if rig is not None and faces_digest(small.faces) != rig:
         raise UsageError(
             f"the fit preset '{config.fit}' decimates the rig to {config.faces} faces that are not those the model was "
-            "trained on: were anny or fast-simplification updated since, or the set made with fit.KEY of its own? "
-            "Install what it was trained with, or train anew on a set that is made here."
+            "trained on: was the set made with fit.KEY of its own, or on another machine, or were anny or "
+            "fast-simplification updated since? Install what it was trained with, or train anew on a set that is made "
+            "here."
         )
     return small
 

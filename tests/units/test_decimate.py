@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from avatarbench.datasets.openheads import embedded_split
 from avatarbench.errors import DataError
+from avatarbench.fitting.config import load_preset
+from avatarbench.gaussians.head import load_head
+from avatarbench.heads import decimate as module
 from avatarbench.heads.anny import AnnyRig, load_anny
-from avatarbench.heads.decimate import Decimated, decimate
+from avatarbench.heads.decimate import Decimated, collapse, decimate, shipped
+from avatarbench.heads.rig import Rig
 from avatarbench.heads.surface import nearest
+from avatarbench.methods.pointillist import checkpoint
+from avatarbench.methods.pointillist.checkpoint import faces_digest, load_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -17,9 +28,10 @@ def rig() -> AnnyRig:
     return load_anny()
 
 
-@pytest.fixture(scope="module")
-def small(rig: AnnyRig) -> Decimated:
-    return decimate(rig, 1200)
+@pytest.fixture(scope="module", params=[decimate, collapse], ids=["the file", "made here"])
+def small(rig: AnnyRig, request: pytest.FixtureRequest) -> Decimated:
+    made: Decimated = request.param(rig, 1200)
+    return made
 
 
 def test_it_has_about_as_many_faces_as_asked_for(small: Decimated) -> None:
@@ -48,10 +60,45 @@ def test_it_keeps_the_shape(rig: AnnyRig, small: Decimated) -> None:
     assert away.norm(dim=1).quantile(0.95) < 5e-3
 
 
-def test_it_is_the_same_every_time(rig: AnnyRig, small: Decimated) -> None:
-    again = decimate(rig, 1200)
-    for one, two in zip(small, again, strict=True):
+@pytest.mark.parametrize("make", [decimate, collapse])
+def test_it_is_the_same_every_time(rig: AnnyRig, make: Callable[[Rig, int], Decimated]) -> None:
+    for one, two in zip(make(rig, 1200), make(rig, 1200), strict=True):
         assert torch.equal(one, two)
+
+
+def test_the_mesh_of_our_presets_is_a_file_that_the_shipped_weights_and_avatars_agree_with(rig: AnnyRig) -> None:
+    count = load_preset("mini").faces
+    assert count is not None
+    small = shipped(rig, count)
+    assert small is not None
+    assert faces_digest(small.faces) == load_checkpoint(checkpoint.shipped()).rig
+    for avatar in sorted(embedded_split().glob("*/fit/head.avatar")):
+        bound = load_head(avatar).small
+        assert bound is not None
+        for ours, theirs in zip(small, bound, strict=True):
+            assert torch.equal(ours, theirs), avatar
+
+
+def test_a_mesh_for_another_version_of_the_rig_is_left_where_it_is(rig: AnnyRig) -> None:
+    changed = copy.deepcopy(rig)
+    changed.faces = rig.faces.flip(0)
+    assert shipped(rig, 1200) is not None
+    assert shipped(changed, 1200) is None
+    assert len(decimate(changed, 1200).faces) == pytest.approx(1200, abs=3)
+
+
+def test_what_is_written_is_what_ships(
+    rig: AnnyRig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "_file", lambda rig, count: tmp_path / f"{rig}_{count}.npz")
+    assert shipped(rig, 300) is None
+    monkeypatch.setattr("sys.argv", ["decimate", "--faces", "300"])
+    module.main()
+    found = shipped(rig, 300)
+    assert found is not None
+    assert f"anny_300.npz: {len(found.faces)} faces, {len(found.corners)} vertices" in capsys.readouterr().out
+    for ours, theirs in zip(found, collapse(rig, 300), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_a_place_outside_a_triangle_goes_to_its_edge() -> None:

@@ -85,7 +85,7 @@ def movable_of(subjects: TrainingSet, device: torch.device) -> Movable:
     if not torch.equal(found.faces.cpu(), subjects.faces):
         raise DataError(
             f"{subjects.root} was made on a rig of {len(subjects.faces)} faces that are not those that '{name}' with "
-            f"{count} has here: were anny or fast-simplification updated since? Install what it was made with, or "
-            "build it anew."
+            f"{count} has here: was it made on another machine, or were anny or fast-simplification updated since? "
+            "Install what it was made with, or build it anew."
         )
     return found
