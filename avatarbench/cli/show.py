@@ -46,12 +46,17 @@ def show(
     }[kind](entry)
     console = stdout_console()
     console.print(Text.assemble((f"{kind[:-1]} ", "dim"), (entry, "bold")))
+    fields = [(f, text) for f, text in (*FIELDS[kind](spec), ("package", registry.owner(kind, entry))) if text]
+    if not console.is_terminal:  # a grid would fill every line with spaces up to the longest
+        width = max(len(field) for field, _ in fields)
+        for field, text in fields:
+            typer.echo(f"{field:{width}}  {text}")
+        return
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="cyan", no_wrap=True)
     grid.add_column(overflow="fold")
-    for field, text in (*FIELDS[kind](spec), ("package", registry.owner(kind, entry))):
-        if text:
-            grid.add_row(field, Text(text))
+    for field, text in fields:
+        grid.add_row(field, Text(text))
     console.print(grid)
 
 
@@ -109,7 +114,7 @@ def _brought(spec: MethodSpec) -> Fields:
     if spec.environment == "inprocess":
         return
     from avatarbench.isolation import recipe
-    from avatarbench.isolation.bring import how_to_clone, how_to_get_weights
+    from avatarbench.isolation.bring import how_to_clone, option, weights_one_by_one
 
     try:
         known = recipe.load(spec.environment)
@@ -117,7 +122,9 @@ def _brought(spec: MethodSpec) -> Fields:
         yield "its recipe", str(error)
         return
     yield "its checkout", how_to_clone(known) if known.repository else ""
-    yield "its weights", how_to_get_weights(known) if known.weights else ""
+    for line in weights_one_by_one(known):
+        yield "weights", line
+    yield "given as", option(known) if known.weights else ""
 
 
 def _protocol(spec: ProtocolSpec) -> Fields:

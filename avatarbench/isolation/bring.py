@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from avatarbench.isolation.recipe import Recipe
+from rich.filesize import decimal
+
+from avatarbench.isolation.recipe import Recipe, Weight
 
 
 def how_to_clone(recipe: Recipe) -> str:
@@ -13,11 +15,24 @@ def how_to_clone(recipe: Recipe) -> str:
 
 
 def how_to_get_weights(recipe: Recipe) -> str:
-    """Where each of the weights comes from, as its authors say, and the option that names them."""
-    named = "; ".join(
-        f"{weight.path} ({weight.name}){f', {weight.source}' if weight.source else ''}" for weight in recipe.weights
-    )
-    return f"{named}; then --weights {'FILE, or the FOLDER that holds it' if len(recipe.weights) == 1 else 'FOLDER'}"
+    """How large each of the weights is, where that is known, where it comes from, as its authors say, and the option
+    that names them."""
+    return "; ".join([*weights_one_by_one(recipe), f"then {option(recipe)}"])
+
+
+def weights_one_by_one(recipe: Recipe) -> list[str]:
+    """A line each: its path, name, size where that is known, and where it comes from."""
+    return [_named(weight) for weight in recipe.weights]
+
+
+def option(recipe: Recipe) -> str:
+    return f"--weights {'FILE, or the FOLDER that holds it' if len(recipe.weights) == 1 else 'FOLDER'}"
+
+
+def _named(weight: Weight) -> str:
+    size = weight.size or weight.about
+    said = [weight.name, *([decimal(size, precision=2)] if size else [])]
+    return f"{weight.path} ({', '.join(said)}){f', {weight.source}' if weight.source else ''}"
 
 
 def lacking(recipe: Recipe) -> list[str]:

@@ -30,10 +30,11 @@ _IMAGE = re.compile(r"[A-Za-z0-9][\w./:@+-]*")
 
 @dataclass(frozen=True)
 class Weight:
-    """One file of weights that the user brings.
+    """One file, or folder, of weights that the user brings.
 
-    ``path`` is below the folder of weights; ``size`` (bytes) is 0 and ``sha256`` (hexadecimal) empty where its authors
-    state none; ``source`` says where it comes from, as their README has it.
+    ``path`` is below the folder of weights; ``size`` (bytes) is 0 and ``sha256`` (hexadecimal) empty where none is
+    known; ``source`` says where it comes from, as their README has it. ``md5``: where the authors state that alone.
+    ``about`` (bytes): where only a rounded size is stated, beside which 2 % are accepted.
     """
 
     name: str
@@ -41,6 +42,8 @@ class Weight:
     size: int = 0
     sha256: str = ""
     source: str = ""
+    md5: str = ""
+    about: int = 0
 
 
 @dataclass(frozen=True)

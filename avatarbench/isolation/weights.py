@@ -1,7 +1,7 @@
-"""The weights that a user has for an official method: all there, of the right size, of the right hash.
+"""The weights that a user has for an official method: all there, whole, of the right size, of the right hash.
 
-A hash is computed once for a file and kept with its size and time. Where the authors state none, that of what the user
-has is recorded, so that two runs can be compared.
+A hash is computed once for a file and kept with its size and time. Where none is known, that of what the user has is
+recorded, so that two runs can be compared.
 """
 
 from __future__ import annotations
@@ -13,13 +13,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.filesize import decimal
+
 from avatarbench.assets import cache_root
 from avatarbench.errors import AssetError
 from avatarbench.files import writing
 from avatarbench.isolation.recipe import Weight
+from avatarbench.isolation.whole import damage
 
 LARGE = 64 << 20
 """Bytes from which on hashing takes so long that it is told."""
+
+ROUNDED = 0.02
+"""How far, relatively, a size may be from one that is known to two figures."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +57,28 @@ def _fault(held: Held) -> str | None:
     weight, path = held.weight, held.path
     if not path.exists():
         return f"{weight.name} is missing: {path}" + (f", from {weight.source}" if weight.source else "")
+    try:
+        wrong = "; it ".join(filter(None, (_size_fault(weight, path), damage(path)))) or _hash_fault(weight, path)
+    except OSError as error:
+        return f"{weight.name} cannot be read ({path}): {error.strerror}"
     again = f". Get it again{f' from {weight.source}' if weight.source else ''}"
-    if weight.size and (size := _size(path)) != weight.size:
-        return f"{weight.name} has {size:,} bytes, {weight.size:,} are expected ({path}){again}"
+    return f"{weight.name} {wrong} ({path}){again}" if wrong else None
+
+
+def _size_fault(weight: Weight, path: Path) -> str | None:
+    size = _size(path)
+    if weight.size and size != weight.size:
+        return f"has {size:,} bytes, {weight.size:,} are expected"
+    if weight.about and abs(size - weight.about) > ROUNDED * weight.about:
+        return f"has {size:,} bytes, about {decimal(weight.about, precision=2)} are expected"
+    return None
+
+
+def _hash_fault(weight: Weight, path: Path) -> str | None:
     if weight.sha256 and (found := digest(path)) != weight.sha256:
-        return f"{weight.name} has the sha256 {found}, {weight.sha256} is expected ({path}){again}"
+        return f"has the sha256 {found}, {weight.sha256} is expected"
+    if weight.md5 and (found := _file(path, "md5")) != weight.md5:
+        return f"has the MD5 {found}, {weight.md5} is expected"
     return None
 
 
@@ -83,13 +106,14 @@ def _size(path: Path) -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def _file(path: Path) -> str:
+def _file(path: Path, kind: str = "sha256") -> str:
     """The hash as it is known of this very file, by its size and time, or computed and kept."""
     path = path.resolve()
     status = path.stat()
     stamp: dict[str, str | int] = {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
     entry = _known().get(str(path), {})
-    if stamp.items() <= entry.items() and isinstance(found := entry.get("sha256"), str):
+    unchanged = stamp.items() <= entry.items()
+    if unchanged and isinstance(found := entry.get(kind), str):
         return found
     if status.st_size >= LARGE:
         from avatarbench.run.progress import console
@@ -97,11 +121,13 @@ def _file(path: Path) -> str:
         console.print(f"hashing {path} ({status.st_size / 1e9:.1f} GB), once ...", highlight=False, soft_wrap=True)
     try:
         with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+            found = hashlib.file_digest(stream, kind).hexdigest()
     except OSError as error:
         raise AssetError(f"cannot read {path}: {error.strerror}.") from error
     with suppress(OSError), writing(_store()) as temporary:  # without a cache it is hashed again, nothing more
-        temporary.write_text(json.dumps({**_known(), str(path): {**stamp, "sha256": found}}, indent=1), "utf-8")
+        temporary.write_text(
+            json.dumps({**_known(), str(path): {**(entry if unchanged else stamp), kind: found}}, indent=1), "utf-8"
+        )
     return found
 
 

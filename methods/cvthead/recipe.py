@@ -32,7 +32,7 @@ RECIPE = Recipe(
             source=_FETCH,
         ),
         Weight("ROME's hair and shoulders", "linear_hair.pth", source=_FETCH),
-        Weight("ROME's encoder", "rome.pth", source=_FETCH),
+        Weight("ROME's encoder", "rome.pth", about=288_000_000, source=_FETCH),
         Weight(
             "DECA",
             "deca_model.tar",

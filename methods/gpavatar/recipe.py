@@ -53,7 +53,8 @@ RECIPE = Recipe(
         Weight(
             name="GPAvatar",
             path="one_model.ckpt",
-            source="the release v1.0.0 of github.com/xg-chu/GPAvatar (MD5 28bbec93d503562477d9468c50524978)",
+            md5="28bbec93d503562477d9468c50524978",
+            source="the release v1.0.0 of github.com/xg-chu/GPAvatar",
         ),
     ),
     gpu=True,

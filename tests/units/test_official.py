@@ -131,8 +131,8 @@ def test_without_anything_it_says_how_all_of_it_is_had(method: type[OfficialMeth
         f"git -C tiny checkout --recurse-submodules {PINNED}; then --repo tiny"
     )
     assert lacks[1] == (
-        "its weights were not given: model.pt (the model), the page of tiny; then --weights FILE, or the FOLDER that "
-        "holds it"
+        "its weights were not given: model.pt (the model, 5 bytes), the page of tiny; then --weights FILE, or the "
+        "FOLDER that holds it"
     )
     with pytest.raises(UsageError, match="tiny cannot be set up:"):
         method()
@@ -183,6 +183,11 @@ def test_weights_of_another_size_or_hash_are_refused(method: type[OfficialMethod
     assert "the model has 8 bytes, 5 are expected" in method.lacks(**given)[0]
     folder = given | {"weights": str(path.parent)}
     assert "has 8 bytes" in method.lacks(**folder)[0]
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    assert (
+        "the model has 42 bytes, 5 are expected; it is the pointer that git leaves without LFS"
+        in method.lacks(**given)[0]
+    )
     path.unlink()
     assert "the model is missing" in method.lacks(**folder)[0]
 
@@ -193,8 +198,11 @@ def test_a_hash_is_computed_once_for_a_file(
     monkeypatch.setenv("AVATARBENCH_CACHE", str(tmp_path / "cache"))
     path = Path(given["weights"])
     found = weights.digest(path)
+    md5 = Weight("the model", path.name, md5=hashlib.md5(b"bytes").hexdigest())
+    assert weights.problems([md5], path) == []
     monkeypatch.setattr(hashlib, "file_digest", lambda *a: pytest.fail("hashed again"))
     assert weights.digest(path) == found == hashlib.sha256(b"bytes").hexdigest()
+    assert weights.problems([md5], path) == []
     monkeypatch.undo()
     path.write_bytes(b"bytez")
     assert weights.digest(path) != found

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import os
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from avatarbench import registry
-from avatarbench.isolation import recipe, weights
+from avatarbench.isolation import bring, recipe, weights
 from avatarbench.isolation.official import OfficialMethod
 from avatarbench.tables.layouts import LAYOUTS
 
@@ -70,3 +72,30 @@ def test_weights_whose_hash_is_known_are_refused_where_they_are_others(name: str
         if weight.size < 1 << 26:  # of the right size, and of zeros
             os.truncate(tmp_path / weight.path, weight.size)
             assert f"{weight.sha256} is expected" in "; ".join(weights.problems([weight], tmp_path))
+
+
+def test_what_authors_state_of_a_file_without_its_size_is_held_against_the_users(tmp_path: Path) -> None:
+    (md5,) = recipe.load(registry.method("gpavatar").environment).weights
+    assert re.fullmatch(r"[0-9a-f]{32}", md5.md5)
+    (tmp_path / md5.path).write_bytes(b"another")
+    assert (
+        f"has the MD5 {hashlib.md5(b'another').hexdigest()}, {md5.md5} is expected"
+        in (weights.problems([md5], tmp_path)[0])
+    )
+    named = {weight.path: weight for weight in recipe.load(registry.method("avatarartist").environment).weights}
+    np.save(tmp_path / "temp.npy", np.zeros(610, np.float32))
+    assert f"{named['temp.npy'].sha256} is expected" in weights.problems([named["temp.npy"]], tmp_path)[0]
+
+
+def test_a_rounded_size_refuses_half_a_download_and_no_whole_one(tmp_path: Path) -> None:
+    found = recipe.load(registry.method("cvthead").environment).weights
+    rome = next(weight for weight in found if weight.path == "rome.pth")
+    (tmp_path / rome.path).touch()
+    for size, told in ((288_345_515, []), (200_000_000, ["has 200,000,000 bytes, about 288.00 MB are expected"])):
+        os.truncate(tmp_path / rome.path, size)
+        problems = weights.problems([rome], tmp_path)
+        assert len(problems) == len(told)
+        assert all(part in problem for part, problem in zip(told, problems, strict=True))
+    assert "rome.pth (ROME's encoder, 288.00 MB)" in bring.how_to_get_weights(
+        recipe.load(registry.method("cvthead").environment)
+    )
