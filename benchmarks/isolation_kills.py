@@ -34,6 +34,8 @@ from avatarbench.run.record import read_samples  # noqa: E402
 from tests.isolated.versions import register  # noqa: E402
 
 METHOD = "brisk"
+PAUSE = 0.02
+"""Seconds that a frame waits, so that a fast machine is not done before its worker was killed often enough."""
 
 
 class Killer(threading.Thread):
@@ -85,7 +87,17 @@ def run(folder: Path, variables: dict[str, str], frames: int, kills: int, seed: 
     """One run, its worker killed ``kills`` times at most. Returns its folder and how often it was."""
     folder.mkdir()
     command = [sys.executable, "-m", "avatarbench", "run", "-m", METHOD, "-p", "clip-self", "--metric", "psnr"]
-    command += ["--stride", "1", "--limit", str(frames), "--size", "64", "--out", "runs"]
+    command += [
+        f"+method.{METHOD}.pause={PAUSE}",
+        "--stride",
+        "1",
+        "--limit",
+        str(frames),
+        "--size",
+        "64",
+        "--out",
+        "runs",
+    ]
     process = subprocess.Popen(command, cwd=folder, env={**os.environ, **variables})
 
     def progress() -> int:

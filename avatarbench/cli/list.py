@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 from rich.text import Text
 
 from avatarbench import registry
 from avatarbench.cli.inventory import entries
-from avatarbench.cli.output import missing_text, plain_table, status_text, stdout_console
+from avatarbench.cli.output import PIPED_WIDTH, missing_text, plain_table, status_text, stdout_console
 from avatarbench.errors import UsageError
 
 Entry = dict[str, Any]
@@ -36,16 +37,35 @@ def list_(
     if as_json:
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
-    headings, row = LAYOUTS[plural]
-    table = plain_table("id", *headings)
-    for item in found:
-        table.add_row(item["id"], *(_broken(item, len(headings)) if "error" in item else row(item)))
-    stdout_console().print(table)
+    console, headings = stdout_console(), ("id", *LAYOUTS[plural][0])
+    rows = [_row(plural, item) for item in found]
+    table, dropped = _table(headings, rows, []), []
+    for spare in SPARE[plural]:  # words broken over lines read worse than a column that `show` has as well
+        if console.measure(table, options=console.options.update(width=PIPED_WIDTH)).minimum <= console.width:
+            break
+        dropped.append(spare)
+        table = _table(headings, rows, dropped)
+    console.print(table)
+    if dropped:
+        console.print(Text(f"Left out for room: {', '.join(dropped)}. avatarbench show NAME has it all.", style="dim"))
 
 
 def kind_of(word: str) -> registry.Kind | None:
     """``metric`` or ``metrics`` -> ``metrics``."""
     return next((g for g in registry.GROUPS if word in (g, g[:-1])), None)
+
+
+def _row(kind: registry.Kind, item: Entry) -> list[Cell]:
+    headings, row = LAYOUTS[kind]
+    return [item["id"], *(_broken(item, len(headings)) if "error" in item else row(item))]
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[Cell]], dropped: Sequence[str]) -> Table:
+    kept = [n for n, heading in enumerate(headings) if heading not in dropped]
+    table = plain_table(*(headings[n] for n in kept))
+    for row in rows:
+        table.add_row(*(row[n] for n in kept))
+    return table
 
 
 def _broken(item: Entry, columns: int) -> list[Cell]:
@@ -100,3 +120,11 @@ LAYOUTS: dict[registry.Kind, tuple[tuple[str, ...], Callable[[Entry], list[Cell]
     "metrics": (("name", "better", "unit", "kind", "against", "missing here", "package"), _metric),
     "datasets": (("name", "licence", "access", "option", "missing here", "package"), _dataset),
 }
+
+SPARE: dict[registry.Kind, tuple[str, ...]] = {
+    "methods": ("package", "needs", "licence (code / weights)", "name"),
+    "protocols": ("package", "metrics", "size", "version", "task"),
+    "metrics": ("package", "against", "kind", "unit"),
+    "datasets": ("package", "access", "licence"),
+}
+"""Columns that a terminal too narrow for the table does without, the first first."""

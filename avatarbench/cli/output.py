@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -21,9 +23,18 @@ STATUS_STYLES = {
 }
 
 
+class _Piped(Console):
+    """Never wraps, and leaves out the spaces with which a table fills its last column up to its longest cell."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        with self.capture() as printed:
+            super().print(*objects, **options)
+        self.file.write(re.sub(r" +$", "", printed.get(), flags=re.MULTILINE))
+
+
 def stdout_console() -> Console:
-    """Standard output: as wide as the terminal, or never wrapping when piped."""
-    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False)
+    """Standard output: as wide as the terminal, or, where it is piped, as wide as a line gets."""
+    return Console(highlight=False) if sys.stdout.isatty() else _Piped(width=PIPED_WIDTH, highlight=False)
 
 
 def plain_table(*columns: str) -> Table:

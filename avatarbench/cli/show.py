@@ -46,17 +46,12 @@ def show(
     }[kind](entry)
     console = stdout_console()
     console.print(Text.assemble((f"{kind[:-1]} ", "dim"), (entry, "bold")))
-    fields = [(f, text) for f, text in (*FIELDS[kind](spec), ("package", registry.owner(kind, entry))) if text]
-    if not console.is_terminal:  # a grid would fill every line with spaces up to the longest
-        width = max(len(field) for field, _ in fields)
-        for field, text in fields:
-            typer.echo(f"{field:{width}}  {text}")
-        return
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="cyan", no_wrap=True)
     grid.add_column(overflow="fold")
-    for field, text in fields:
-        grid.add_row(field, Text(text))
+    for field, text in (*FIELDS[kind](spec), ("package", registry.owner(kind, entry))):
+        if text:
+            grid.add_row(field, Text(text))
     console.print(grid)
 
 

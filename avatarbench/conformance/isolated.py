@@ -50,7 +50,8 @@ def environment_row(spec: MethodSpec, options: dict[str, Any]) -> Row:
 
 
 def origin_row(spec: MethodSpec, options: dict[str, Any]) -> Row:
-    """The checkout and the weights are those that the adapter was written for."""
+    """The checkout and the weights are those that the adapter was written for, or which weights a method of our process
+    has."""
     factory: Any = registry.load(spec.factory)
     if not hasattr(factory, "origin"):
         return Row("start", "origin", "n/a", "its code is its package's")
@@ -58,8 +59,11 @@ def origin_row(spec: MethodSpec, options: dict[str, Any]) -> Row:
         origin = factory.origin(**options)
     except AvatarbenchError as error:
         return Row("start", "origin", "fail", str(error), "bring the files that are named")
-    if remarks := factory.remarks(origin):
+    if remarks := factory.remarks(origin) if hasattr(factory, "remarks") else []:
         return Row("start", "origin", "warning", "; ".join(remarks), "what is measured with it is said with that")
+    if "repository" not in origin:
+        held = ", ".join(f"{name} {entry['sha256'][:12]}" for name, entry in origin.get("weights", {}).items())
+        return Row("start", "origin", "pass", f"its code is its package's; weights: {held or 'none'}")
     return Row("start", "origin", "pass", f"{origin['repository']} at {origin['commit'] or 'no commit'}")
 
 

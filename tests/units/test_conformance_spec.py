@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from avatarbench import registry
 from avatarbench.conformance import isolated, saving, spec_rows
 from avatarbench.conformance.checklist import Row
 from avatarbench.conformance.material import made_up_flame
 from avatarbench.method import MethodSpec
+from avatarbench.methods.pointillist.checkpoint import shipped
 from avatarbench.protocol import FrameRef
 
 SPEC = MethodSpec(id="mine", name="", summary="", factory="mine.method:Mine", status="working", licence_code="MIT")
@@ -128,3 +131,20 @@ def test_an_environment_that_no_recipe_stands_behind_fails() -> None:
     row = isolated.environment_row(replace(SPEC, environment="no_such.recipe:RECIPE"), {})
     assert outcome(row) == "fail"
     assert "no_such.recipe:RECIPE" in row.found
+
+
+OURS = [m for m in registry.everything("methods") if isinstance(m, MethodSpec) and m.environment == "inprocess"]
+
+
+@pytest.mark.parametrize(
+    "spec", [m for m in OURS if m.status != "unavailable" and not m.brings], ids=lambda spec: str(spec.id)
+)
+def test_every_method_of_our_process_says_where_its_code_and_weights_are_from(spec: MethodSpec) -> None:
+    row = isolated.origin_row(spec, {})
+    own = spec.id.startswith("pointillist")
+    assert (row.outcome, "; weights: " in row.found) == (("pass", True) if own else ("n/a", False))
+
+
+def test_a_method_of_our_process_names_its_weights_by_their_hashes() -> None:
+    row = isolated.origin_row(registry.method("pointillist"), {})
+    assert f"checkpoint {hashlib.sha256(shipped().read_bytes()).hexdigest()[:12]}, decoder " in row.found

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from avatarbench import registry
 from avatarbench.cli import app
+from avatarbench.cli.inventory import entries
+from avatarbench.cli.list import kind_of
 from avatarbench.dataset import DatasetSpec
 from avatarbench.errors import AvatarbenchError, UnknownNameError, UsageError
 from avatarbench.method import MethodSpec
@@ -138,6 +142,34 @@ def test_metrics_protocols_and_datasets_are_listed() -> None:
     for part in ("2", "cross", "nowhere from 4 every 8, at most 10 a sequence", "256 px", "wobble", "dataset nowhere"):
         assert part in protocol
     assert "CC0" in line_of(run("list", "dataset"), "wobble")
+
+
+def terminal(width: int) -> Console:
+    return Console(width=width, force_terminal=True, color_system=None)
+
+
+@pytest.mark.parametrize("kind", ["methods", "protocols", "metrics"])
+def test_a_narrow_terminal_loses_columns_and_breaks_no_id(
+    kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    list_module = sys.modules["avatarbench.cli.list"]
+    monkeypatch.setattr(list_module, "stdout_console", lambda: terminal(60))
+    list_module.list_(kind)
+    narrow = capsys.readouterr().out
+    assert "Left out for room: package" in narrow
+    assert max(map(len, narrow.splitlines())) <= 60
+    monkeypatch.setattr(list_module, "stdout_console", lambda: terminal(1_000))
+    list_module.list_(kind)
+    wide = capsys.readouterr().out
+    assert "Left out" not in wide
+    ids = {entry["id"] for entry in entries(kind_of(kind) or "methods")}
+    for output in (narrow, wide):
+        assert ids <= {line.split()[0] for line in output.splitlines() if line.strip()}
+
+
+def test_piped_output_has_no_spaces_at_the_ends_of_lines() -> None:
+    for arguments in (("list", "methods"), ("show", "walker"), ("list", "datasets")):
+        assert not [line for line in run(*arguments).splitlines() if line != line.rstrip()]
 
 
 def test_json_carries_every_field() -> None:
