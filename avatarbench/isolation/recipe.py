@@ -34,7 +34,7 @@ class Weight:
 
     ``path`` is below the folder of weights; ``size`` (bytes) is 0 and ``sha256`` (hexadecimal) empty where none is
     known; ``source`` says where it comes from, as their README has it. ``md5``: where the authors state that alone.
-    ``about`` (bytes): where only a rounded size is stated, beside which 2 % are accepted.
+    ``about`` (bytes): where only a rounded size is stated, beside which 2 % are accepted, and any excess of a folder.
     """
 
     name: str
