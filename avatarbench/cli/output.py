@@ -29,7 +29,11 @@ class _Piped(Console):
     def print(self, *objects: Any, **options: Any) -> None:
         with self.capture() as printed:
             super().print(*objects, **options)
-        self.file.write(re.sub(r" +$", "", printed.get(), flags=re.MULTILINE))
+        try:
+            self.file.write(re.sub(r" +$", "", printed.get(), flags=re.MULTILINE))
+            self.file.flush()  # before what is written to stderr next
+        except BrokenPipeError:
+            self.on_broken_pipe()
 
 
 def stdout_console() -> Console:

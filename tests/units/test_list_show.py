@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
@@ -170,6 +172,19 @@ def test_a_narrow_terminal_loses_columns_and_breaks_no_id(
 def test_piped_output_has_no_spaces_at_the_ends_of_lines() -> None:
     for arguments in (("list", "methods"), ("show", "walker"), ("list", "datasets")):
         assert not [line for line in run(*arguments).splitlines() if line != line.rstrip()]
+
+
+def test_piped_output_is_written_at_once_and_a_closed_pipe_is_no_error() -> None:
+    code = "import os; from avatarbench.cli.output import stdout_console; stdout_console().print('one'); os._exit(7)"
+    command = [sys.executable, "-c", code]
+    buffered = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    done = subprocess.run(command, env=buffered, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("one\n", "", 7)
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, env=buffered, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.stderr, done.returncode) == ("", 1)
 
 
 def test_json_carries_every_field() -> None:
