@@ -153,8 +153,9 @@ class Worker:
         except Closed:
             raise self._died(kind) from None
         except Late:
+            signs = self._last_signs()  # before its end, which takes a container longer than a few beats
             self.kill()
-            raise TimedOut(f"{kind} took more than {timeout:g} s and was stopped{self._last_signs()}") from None
+            raise TimedOut(f"{kind} took more than {timeout:g} s and was stopped{signs}{self._log_says()}") from None
         except WireError as error:
             self.kill()
             raise Garbled(f"the worker sent {error}; it was ended{self._log_says()}") from None
@@ -230,7 +231,7 @@ class Worker:
         alive = time.monotonic() - self._sign < 3 * BEAT
         state = "it was at work" if alive else "without a sign of life: in code that lets no other run, or stopped"
         said = f"; it last said '{self._said}'" if self._said else ""
-        return f" ({state}{said}){self._log_says()}"
+        return f" ({state}{said})"
 
     def _log_says(self) -> str:
         lines = self.tail()

@@ -62,7 +62,7 @@ def test_piped_output_is_not_wrapped_and_carries_no_colour(cli: Cli, run: Path) 
 def test_metrics_digits_speed_and_csv(cli: Cli, run: Path) -> None:
     rows = list(csv.DictReader(cli("table", "first", "--metrics", "psnr", "-f", "csv").stdout.splitlines()))
     assert [(r["method"], r["value"]) for r in rows] == [("a", "20.0"), ("b", "30.0")]
-    assert "20.0 " in cli("table", "first", "--digits", "1").stdout
+    assert "20.0\n" in cli("table", "first", "--digits", "1").stdout
     assert "Frames/s" in cli("table", "first", "--speed").stdout
 
 
