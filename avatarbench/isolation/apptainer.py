@@ -68,7 +68,8 @@ class Apptainer:
         scratch = folder / "cache"
         scratch.mkdir(parents=True, exist_ok=True)
         argv = [
-            *("apptainer", "exec", "--contain", "--cleanenv", "--no-home"),
+            *("apptainer", "--quiet", "exec", "--contain", "--cleanenv"),
+            *("--home", str(scratch)),  # HOME cannot be set otherwise
             *([] if launch.network else ["--net", "--network", "none"]),
             *(["--nv"] if recipe.gpu else []),
             *container.mounts(launch, scratch),
@@ -79,8 +80,10 @@ class Apptainer:
         if recipe.memory_gib:
             argv = sandbox.limit_command(argv, int(recipe.memory_gib * GIB), launch.cwd)
         told = container.run_variables(recipe, launch, scratch) | {"PREPEND_PATH": f"{container.PREFIX}/bin"}
+        del told["HOME"]
         # By variables and not by --env, which takes a comma in a value for the start of the next.
-        return Command(argv, dict(os.environ) | {f"APPTAINERENV_{name}": value for name, value in told.items()})
+        variables = dict(os.environ) | {f"APPTAINERENV_{name}": value for name, value in told.items()}
+        return Command(argv, variables, tidies=True)
 
     def guard(self, recipe: Recipe, network: bool) -> Guard:
         return Guard(

@@ -31,11 +31,15 @@ class Launch:
 
 @dataclass(frozen=True)
 class Command:
-    """What to execute: arguments, the whole environment, and the command that ends what a kill of it would leave."""
+    """What to execute: arguments, the whole environment, and the command that ends what a kill of it would leave.
+
+    ``tidies``: it unmounts what it mounted once that which it runs has ended, and does not where it is killed itself.
+    """
 
     argv: list[str]
     variables: dict[str, str]
     end: tuple[str, ...] = ()
+    tidies: bool = False
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,8 @@ def leave_nothing() -> None:
     leader = os.getpid()
     if os.fork() == 0:
         libc.prctl(DIE_WITH_PARENT, signal.SIGUSR1, 0, 0, 0)
-        if os.getppid() == leader:  # or it has ended before it was asked for a signal
+        # The signal tells of a thread's death: one that becomes another program, as apptainer's does, is its whole end.
+        while os.getppid() == leader:
             signal.sigwait({signal.SIGUSR1})
         if os.getpgrp() == leader:
             os.killpg(leader, KILL)

@@ -39,6 +39,8 @@ class Process(subprocess.Popen[bytes]):
     """A started command, at the head of its own process group."""
 
     end_command: tuple[str, ...] = ()
+    tidies = False
+    """As :class:`avatarbench.isolation.backend.Command` has it."""
 
     def kill(self) -> None:
         """Kill it, whatever it started, and a container that would outlive its client."""
@@ -144,7 +146,7 @@ class Environment:
         finally:
             if opened:
                 opened.close()
-        process.end_command = command.end
+        process.end_command, process.tidies = command.end, command.tidies
         return process
 
 

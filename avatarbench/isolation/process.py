@@ -204,6 +204,10 @@ class Worker:
             with contextlib.suppress(WorkerError, subprocess.TimeoutExpired):
                 self._channel.send({"type": "exit"}, time.monotonic() + GRACE)
                 self._process.wait(GRACE)
+        if self._process.poll() is None and getattr(self._process, "tidies", False):
+            descendants.end(str(self.folder))
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(GRACE)
         if self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._process.pid, signal.SIGKILL)  # it alone at first: its log is being written by another

@@ -79,9 +79,12 @@ if arguments == ["--version"]:
     print("apptainer version 1.3.4")
 elif arguments[0] == "build":
     open(arguments[-2], "w").write("image")
-elif arguments[0] == "exec":
+elif arguments[:2] == ["--quiet", "exec"]:
     place = next(number for number, part in enumerate(arguments) if part.endswith("image.sif"))
     prefix = "APPTAINERENV_"
+    if prefix + "HOME" in os.environ:
+        sys.exit("Overriding HOME environment variable with APPTAINERENV_HOME is not permitted")
+    os.environ["HOME"] = arguments[arguments.index("--home") + 1]
     os.environ.update({{k[len(prefix):]: v for k, v in os.environ.items() if k.startswith(prefix)}})
     become(arguments[place + 1:], arguments[arguments.index("--pwd") + 1])
 """

@@ -97,6 +97,18 @@ def wait_for_the_end_of(pid: int) -> None:
         time.sleep(0.02)
 
 
+def test_a_step_may_become_another_program_in_a_thread_of_its_own(tmp_path: Path) -> None:
+    """As apptainer does; what watches for the step's end hears of the thread's."""
+    last = "import time; time.sleep(0.3); print('went on'); raise SystemExit(7)"
+    code = (
+        f"import os, sys, threading, time\nargv = [sys.executable, '-c', {last!r}]\n"
+        "threading.Thread(target=os.execv, args=(sys.executable, argv)).start()\ntime.sleep(60)\n"
+    )
+    argv = sandbox.mortal_command([sys.executable, "-c", code], tmp_path)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, start_new_session=True, check=False)
+    assert (done.stdout, done.returncode) == ("went on\n", 7)
+
+
 def test_it_holds_its_own_packages_and_says_which(built: Environment, job: Path) -> None:
     assert python(built, job, "import tinypack, sys; print(tinypack.VERSION, sys.prefix)") == (
         f"1.0 {built.folder / 'venv'}"

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from avatarbench.errors import AvatarbenchError, Unscorable
-from avatarbench.isolation import process, supervisor, wire
+from avatarbench.isolation import descendants, process, supervisor, wire
 from avatarbench.isolation.client import WorkerError
 from avatarbench.isolation.method import AnnouncedAvatar, IsolatedAvatar, read_inside
 from avatarbench.isolation.supervisor import Lost
@@ -231,6 +231,38 @@ def test_a_frame_that_takes_too_long_is_stopped(
     assert gone(*interpreter.pids)
     assert len(interpreter.pids) == 2
     assert told.said == (["half of it is done"] * 2 if fault == "hangs" else [])
+
+
+class Client(Interpreter):
+    """The worker is the child of a client that takes something away once it has ended, as apptainer unmounts."""
+
+    def __init__(self, done: Path) -> None:
+        super().__init__()
+        self.done = done
+
+    def start(
+        self, argv: Sequence[str], *, job: Path, read_only: Sequence[Path], variables: Mapping[str, str], network: bool
+    ) -> subprocess.Popen[bytes]:
+        code = (
+            "import os, subprocess, sys\n"
+            "done, mark, *argv = sys.argv[1:]\n"
+            f"code = subprocess.call(argv, env={{**os.environ, {descendants.MARK!r}: mark}})\n"
+            "open(done, 'a').write('x')\nsys.exit(128 - code if code < 0 else code)\n"
+        )
+        others = {name: value for name, value in variables.items() if name != descendants.MARK}
+        client = [sys.executable, "-c", code, str(self.done), variables[descendants.MARK], self.python, *argv[1:]]
+        process = super().start(client, job=job, read_only=read_only, variables=others, network=network)
+        process.tidies = True  # type: ignore[attr-defined]
+        return process
+
+
+def test_a_client_that_tidies_up_is_left_to_do_so(bench: Bench, tmp_path: Path) -> None:
+    client = Client(tmp_path / "done")
+    avatar = bench.avatar(client, timeout=1.0, faults={"f": "hangs"})
+    with pytest.raises(process.TimedOut, match="render took more than 1 s"):
+        avatar.render(motion("f"))
+    assert client.done.read_text() == "xx"
+    assert gone(*client.pids)
 
 
 def test_a_shim_that_talks_without_end_is_stopped_all_the_same(bench: Bench) -> None:
