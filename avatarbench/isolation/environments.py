@@ -253,7 +253,8 @@ def remove(name: str) -> None:
     try:
         with store.locked(name):
             if store.is_in_use(name):
-                raise UsageError(f"something runs in the environment {name}: let it end first, then remove it.")
+                held = ", ".join(store.users(name)) or "of another user"
+                raise UsageError(f"something runs in the environment {name}, {held}: let it end first, then remove it.")
             used = str(store.read(folder / store.RECIPE).get("backend", ""))
             if used in BACKENDS:
                 backend(used).remove(name, folder)

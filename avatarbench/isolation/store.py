@@ -104,6 +104,16 @@ def in_use(name: str) -> Iterator[int]:
         os.close(descriptor)  # not unlocked: that would be for all who hold it
 
 
+def users(name: str) -> list[str]:
+    """``pid 12 (python)`` of what holds such a descriptor, as far as this user may look."""
+    lock, found = root() / ".locks" / f"{name}.use", []
+    for descriptors in Path("/proc").glob("[0-9]*/fd"):
+        with suppress(OSError):  # another user's, or it has ended meanwhile
+            if any(os.path.realpath(link) == str(lock.resolve()) for link in descriptors.iterdir()):
+                found.append(f"pid {descriptors.parent.name} ({(descriptors.parent / 'comm').read_text().strip()})")
+    return sorted(found)
+
+
 def is_in_use(name: str) -> bool:
     """Whether anything that was started in the environment still runs."""
     with in_use(name) as descriptor:

@@ -447,7 +447,7 @@ def test_what_runs_or_is_being_built_is_not_removed(root: Path, tmp_path: Path, 
     recipe = tiny(tmp_path / "wheels")
     env = environments.ensure(recipe)
     process: Process = env.start(["python", "-c", "import sys; sys.stdin.read()"], job=job)
-    with pytest.raises(UsageError, match="something runs in the environment tiny-"):
+    with pytest.raises(UsageError, match=r"something runs in the environment tiny-\w+, pid \d+ \(\w+"):
         environments.remove(recipe.name)
     process.communicate(timeout=60)
     with store.locked(recipe.name), pytest.raises(UsageError, match="is being built"):
