@@ -34,6 +34,11 @@ class Docker:
                 f"docker's daemon does not answer ({why}): start it (systemctl start docker), or ask to be added to "
                 "its group, or use another backend"
             )
+        elif not _builds(recipe):
+            lacks.append(
+                "docker lacks its builder, buildx: install docker-buildx-plugin (docker's packages) or docker-buildx "
+                "(Debian's, Ubuntu's), or use another backend"
+            )
         return lacks
 
     def version(self) -> str:
@@ -146,6 +151,14 @@ def _ask(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, 1, "", f"no answer in {ASK_SECONDS} s")
     except OSError as error:
         return subprocess.CompletedProcess(command, 1, "", f"docker cannot be started: {error.strerror}")
+
+
+def _builds(recipe: Recipe) -> bool:
+    """BuildKit came with docker itself until 23, and cannot show a checkout to a build without buildx."""
+    if _ask("buildx", "version").returncode == 0:
+        return True
+    major = _ask("version", "--format", "{{.Client.Version}}").stdout.partition(".")[0].strip()
+    return major.isdigit() and int(major) < 23 and not recipe.wants_repository
 
 
 def _complaint(answer: subprocess.CompletedProcess[str]) -> str:

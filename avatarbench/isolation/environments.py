@@ -18,6 +18,7 @@ from avatarbench.errors import UsageError
 from avatarbench.isolation import interpreters, store
 from avatarbench.isolation.backend import Backend, Guard, Launch, backend
 from avatarbench.isolation.build import BuildError, Lines, Progress, run_steps
+from avatarbench.isolation.container import base_image
 from avatarbench.isolation.given import Given
 from avatarbench.isolation.recipe import BACKENDS, Recipe
 
@@ -89,7 +90,7 @@ class Environment:
             "python_version": self.python_version,
             "packages": list(self.packages),
             "packages_digest": self.packages_digest,
-            "image": self.recipe.image,
+            "image": base_image(self.recipe) if self.recipe.backend in ("docker", "apptainer") else "",
             "isolation": self.guard().as_dict(),
         }
 

@@ -60,6 +60,8 @@ tags = {record!r} + ".tags"
 known = open(tags).read().split() if os.path.exists(tags) else []
 if arguments[0] == "info":
     print('["name=seccomp"]' if "SecurityOptions" in arguments[-1] else '{{"ServerVersion": "28.0"}}')
+elif arguments == ["buildx", "version"]:
+    print("github.com/docker/buildx 0.13.1")
 elif arguments[0] == "build":
     open(tags, "a").write(arguments[arguments.index("--tag") + 1] + "\\n")
 elif arguments[:2] == ["image", "inspect"]:

@@ -167,6 +167,18 @@ def test_without_a_daemon_docker_is_told_with_what_to_do(programs: Programs, rec
         environments.ensure(recipe, repository=checkout)
 
 
+@pytest.mark.parametrize(("version", "works"), [("20.10.24+dfsg1", True), ("28.2.2", False), ("", False)])
+def test_docker_without_its_builder_is_told_before_a_build(
+    programs: Programs, recipe: Recipe, checkout: Path, version: str, works: bool
+) -> None:
+    """The builder was part of docker before 23, but for what shows a checkout to a build."""
+    known = f"if arguments[0] == 'version': print({version!r})\nelse: sys.exit(arguments[0] != 'info')\n"
+    programs.add("docker", "arguments[0] == 'info' and print('{{\"ServerVersion\": \"1\"}}')\n" + known)
+    (lack,) = environments.why_not(recipe, checkout)
+    assert lack.startswith("docker lacks its builder, buildx: install docker-buildx-plugin")
+    assert (environments.why_not(replace(recipe, build=()), checkout) == []) == works
+
+
 @pytest.mark.parametrize(
     ("backend", "told"),
     [
