@@ -36,8 +36,8 @@ RECIPE = Recipe(
         "trimesh==3.22.0",
         "click==8.1.7",
         "omegaconf==2.2.3",
-        "segmentation-models-pytorch==0.3.4",
-        "timm==0.9.7",
+        "segmentation-models-pytorch==0.3.3",  # the newest beside the huggingface-hub that transformers 4.34 takes
+        "timm==0.9.2",
         "psutil==5.9.5",
         "lmdb==1.4.1",
         "einops==0.8.1",

@@ -17,7 +17,7 @@ RECIPE = Recipe(
         "setuptools==68.0.0",
         "wheel==0.41.2",
         "ninja==1.11.1.1",
-        "av==11.0.0",
+        "av==12.0.0",  # theirs is 11.0.0, of which the registry has lost the wheels
         "colored==2.2.3",
         "einops==0.7.0",
         "fvcore==0.1.5.post20221221",
