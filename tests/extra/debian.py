@@ -15,6 +15,8 @@ PROGRAMS = {
     "chromium": "chromium",
     "chromedriver": "chromium-driver",
     "pdflatex": "texlive-latex-base",
+    "dockerd": "docker.io",
+    "debootstrap": "debootstrap",
 }
 TEX_FILES = {
     "booktabs.sty": "texlive-latex-recommended",
