@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from avatarbench.isolation import container, sandbox
+from avatarbench.isolation import container, sandbox, store
 from avatarbench.isolation.backend import Command, Guard, Launch
 from avatarbench.isolation.build import Step
 from avatarbench.isolation.native import GIB
@@ -35,6 +35,11 @@ class Apptainer:
         lacks = container.lacks_of_image(recipe)
         if shutil.which("apptainer") is None:
             lacks.append("apptainer is not installed (no apptainer on PATH): install it, or use another backend")
+        if ":" in str(store.root()):  # between what is the home folder outside and inside
+            lacks.append(
+                f"apptainer can have no home folder in {store.root()}, for its colon: name another folder with "
+                "AVATARBENCH_ENVIRONMENTS, or use another backend"
+            )
         return lacks
 
     def version(self) -> str:

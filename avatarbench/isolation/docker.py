@@ -37,7 +37,7 @@ class Docker:
         elif not _builds(recipe):
             lacks.append(
                 "docker lacks its builder, buildx: install docker-buildx-plugin (docker's packages) or docker-buildx "
-                "(Debian's, Ubuntu's), or use another backend"
+                "(Debian's, Ubuntu's), and with docker before 23 run `docker buildx install`, or use another backend"
             )
         return lacks
 
@@ -154,11 +154,11 @@ def _ask(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def _builds(recipe: Recipe) -> bool:
-    """BuildKit came with docker itself until 23, and cannot show a checkout to a build without buildx."""
-    if _ask("buildx", "version").returncode == 0:
-        return True
+    """A build is buildx's. Until 23 it was docker's own, which shows it no checkout, unless it was told otherwise."""
     major = _ask("version", "--format", "{{.Client.Version}}").stdout.partition(".")[0].strip()
-    return major.isdigit() and int(major) < 23 and not recipe.wants_repository
+    if major.isdigit() and int(major) < 23:
+        return not recipe.wants_repository or "--build-context" in _ask("build", "--help").stdout
+    return _ask("buildx", "version").returncode == 0
 
 
 def _complaint(answer: subprocess.CompletedProcess[str]) -> str:

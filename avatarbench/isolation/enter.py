@@ -117,7 +117,7 @@ def leave_nothing() -> None:
     leader = os.getpid()
     if os.fork() == 0:
         libc.prctl(DIE_WITH_PARENT, signal.SIGUSR1, 0, 0, 0)
-        # The signal tells of a thread's death: one that becomes another program, as apptainer's does, is its whole end.
+        # The signal tells of a thread's death, not the process's: apptainer becomes its helper in another thread.
         while os.getppid() == leader:
             signal.sigwait({signal.SIGUSR1})
         if os.getpgrp() == leader:

@@ -83,6 +83,7 @@ class Environment:
 
     def describe(self) -> dict[str, object]:
         """For a run's record: plain values."""
+        images = self.recipe.backend in ("docker", "apptainer") and not isinstance(self.backend, Given)
         return {
             "name": self.name,
             "backend": self.recipe.backend,
@@ -90,7 +91,7 @@ class Environment:
             "python_version": self.python_version,
             "packages": list(self.packages),
             "packages_digest": self.packages_digest,
-            "image": base_image(self.recipe) if self.recipe.backend in ("docker", "apptainer") else "",
+            "image": base_image(self.recipe) if images else "",
             "isolation": self.guard().as_dict(),
         }
 
@@ -254,7 +255,7 @@ def remove(name: str) -> None:
     try:
         with store.locked(name):
             if store.is_in_use(name):
-                held = ", ".join(store.users(name)) or "of another user"
+                held = ", ".join(store.users(name)) or "a process that cannot be named here"
                 raise UsageError(f"something runs in the environment {name}, {held}: let it end first, then remove it.")
             used = str(store.read(folder / store.RECIPE).get("backend", ""))
             if used in BACKENDS:

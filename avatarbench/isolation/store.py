@@ -106,10 +106,10 @@ def in_use(name: str) -> Iterator[int]:
 
 def users(name: str) -> list[str]:
     """``pid 12 (python)`` of what holds such a descriptor, as far as this user may look."""
-    lock, found = root() / ".locks" / f"{name}.use", []
+    lock, found = os.path.realpath(root() / ".locks" / f"{name}.use"), []
     for descriptors in Path("/proc").glob("[0-9]*/fd"):
         with suppress(OSError):  # another user's, or it has ended meanwhile
-            if any(os.path.realpath(link) == str(lock.resolve()) for link in descriptors.iterdir()):
+            if any(os.path.realpath(link) == lock for link in descriptors.iterdir()):
                 found.append(f"pid {descriptors.parent.name} ({(descriptors.parent / 'comm').read_text().strip()})")
     return sorted(found)
 

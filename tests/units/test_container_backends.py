@@ -86,6 +86,9 @@ def test_docker_runs_without_network_on_what_is_mounted_as_this_user(
     (build,) = programs.calls("docker", "build")
     assert build[build.index("--tag") + 1] == f"avatarbench/{recipe.name}"
     assert build[build.index("--build-context") + 1] == f"repository={checkout}"
+    env = environments.ensure(recipe)
+    assert env.describe()["image"] == "nvidia/cuda:11.8.0-devel-ubuntu22.04"
+    assert replace(env, recipe=replace(recipe, image="")).describe()["image"] == f"python:{VERSION}"
     run = programs.calls("docker", "run")[-1]
     assert run[run.index("--network") + 1] == "none"
     assert run[run.index("--user") + 1] == f"{os.getuid()}:{os.getgid()}"
@@ -177,6 +180,33 @@ def test_docker_without_its_builder_is_told_before_a_build(
     (lack,) = environments.why_not(recipe, checkout)
     assert lack.startswith("docker lacks its builder, buildx: install docker-buildx-plugin")
     assert (environments.why_not(replace(recipe, build=()), checkout) == []) == works
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_an_older_docker_shows_a_checkout_only_once_its_build_is_that_of_buildx(
+    programs: Programs, recipe: Recipe, checkout: Path, installed: bool
+) -> None:
+    helped = "--build-context stringArray" if installed else "--file string"
+    programs.add(
+        "docker",
+        "if arguments[0] == 'info': print('{{\"ServerVersion\": \"1\"}}')\n"
+        "elif arguments[0] == 'version': print('20.10.24')\n"
+        f"elif arguments == ['build', '--help']: print({helped!r})\n",
+    )
+    lacks = environments.why_not(recipe, checkout)
+    assert ["`docker buildx install`" in lack for lack in lacks] == ([] if installed else [True])
+
+
+def test_apptainer_is_not_asked_for_a_home_folder_that_it_cannot_have(
+    programs: Programs, recipe: Recipe, checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs.add("apptainer", "")
+    asked = replace(recipe, backend="apptainer")
+    assert environments.why_not(asked, checkout) == []
+    monkeypatch.setenv("AVATARBENCH_ENVIRONMENTS", str(tmp_path / "12:30"))
+    (lack,) = environments.why_not(asked, checkout)
+    assert str(tmp_path / "12:30") in lack
+    assert "AVATARBENCH_ENVIRONMENTS" in lack
 
 
 @pytest.mark.parametrize(

@@ -278,7 +278,8 @@ def test_a_shim_of_a_python_that_is_not_there_is_passed_over(tmp_path: Path, mon
 
 
 def test_an_environment_of_the_users_is_taken_as_it_is(built: Environment, root: Path, job: Path) -> None:
-    given = environments.given(built.recipe, Path(built.python))
+    given = environments.given(replace(built.recipe, backend="docker", image="debian"), Path(built.python))
+    assert given.describe()["image"] == ""  # which the recipe names for what it would build
     assert given.packages == built.packages
     assert python(given, job, "import tinypack; print(tinypack.VERSION)") == "1.0"
     assert store.names() == []
@@ -443,11 +444,16 @@ def test_only_what_lies_in_the_store_is_removed(root: Path, tmp_path: Path) -> N
     assert (outside / "precious").exists()
 
 
-def test_what_runs_or_is_being_built_is_not_removed(root: Path, tmp_path: Path, job: Path) -> None:
+def test_what_runs_or_is_being_built_is_not_removed(
+    root: Path, tmp_path: Path, job: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = tiny(tmp_path / "wheels")
     env = environments.ensure(recipe)
     process: Process = env.start(["python", "-c", "import sys; sys.stdin.read()"], job=job)
     with pytest.raises(UsageError, match=r"something runs in the environment tiny-\w+, pid \d+ \(\w+"):
+        environments.remove(recipe.name)
+    monkeypatch.setattr(store, "users", lambda name: [])
+    with pytest.raises(UsageError, match=r"tiny-\w+, a process that cannot be named here: let it end first"):
         environments.remove(recipe.name)
     process.communicate(timeout=60)
     with store.locked(recipe.name), pytest.raises(UsageError, match="is being built"):
