@@ -30,9 +30,14 @@ def option(recipe: Recipe) -> str:
 
 
 def _named(weight: Weight) -> str:
-    size = weight.size or weight.about
-    said = [weight.name, *([decimal(size, precision=2)] if size else [])]
+    size = decimal(weight.size, precision=2) if weight.size else rounded(weight.about) if weight.about else ""
+    said = [weight.name, *([size] if size else [])]
     return f"{weight.path} ({', '.join(said)}){f', {weight.source}' if weight.source else ''}"
+
+
+def rounded(size: int) -> str:
+    """``about 2.53 GB``: with the figures that were stated, and no more."""
+    return f"about {size / 1e9:g} GB" if size >= 1e9 else f"about {size / 1e6:g} MB"
 
 
 def lacking(recipe: Recipe) -> list[str]:

@@ -13,11 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.filesize import decimal
-
 from avatarbench.assets import cache_root
 from avatarbench.errors import AssetError
 from avatarbench.files import writing
+from avatarbench.isolation.bring import rounded
 from avatarbench.isolation.recipe import Weight
 from avatarbench.isolation.whole import damage, files_of
 
@@ -71,7 +70,7 @@ def _size_fault(weight: Weight, path: Path) -> str | None:
         return f"has {size:,} bytes, {weight.size:,} are expected"
     over = 0 if path.is_dir() else size - weight.about  # a folder may hold the same in a second form
     if weight.about and max(weight.about - size, over) > ROUNDED * weight.about:
-        return f"has {size:,} bytes, about {decimal(weight.about, precision=2)} are expected"
+        return f"has {size:,} bytes, {rounded(weight.about)} are expected"
     return None
 
 
