@@ -1,8 +1,8 @@
 """A rig with fewer faces that moves as the full one does: its vertices are points bound to the full rig's surface.
 
-Which edges collapse hangs on the last bit of ties, of which a symmetric head has many, and one machine's mesh is not
-another's. What is trained on a mesh or bound to it is no use with a different one, so that the mesh that our presets
-use is a file here: ``python -m avatarbench.heads.decimate --faces 1200`` made ``anny_1200.npz``.
+The same collapse of the same template gave another mesh on another processor. What is trained on a mesh or bound to it
+is no use with a different one, so that the mesh that our presets use is a file here: ``anny_1200.npz``, of the machine
+that our weights were trained on. ``python -m avatarbench.heads.decimate`` writes this machine's in its place.
 """
 
 from __future__ import annotations
