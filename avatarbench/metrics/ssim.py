@@ -64,12 +64,13 @@ class Ssim:
             raise Unscorable(f"image is {width}x{height}, SSIM's window needs {WINDOW} pixels a side")
         with torch.inference_mode():
             # Variances do not see a shift; centring the grey levels keeps float32 squares small before they cancel.
-            x, y = (torch.tensor(f.image).permute(2, 0, 1).float() - 128 for f in (prediction, reference))
+            shift = round(float((prediction.image.mean() + reference.image.mean()) / 2))
+            x, y = (torch.tensor(f.image).permute(2, 0, 1).float() - shift for f in (prediction, reference))
             mean = _filter(torch.stack((x, y, x * x + y * y, x * y)))
             mx, my = mean[0], mean[1]
             variances = mean[2] - mx * mx - my * my
             covariance = mean[3] - mx * my
-            mx, my = mx + 128, my + 128
+            mx, my = mx + shift, my + shift
             index = (2 * mx * my + C1) * (2 * covariance + C2) / ((mx * mx + my * my + C1) * (variances + C2))
             return index.mean(dtype=torch.float64).item()
 
