@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from avatarbench.methods.pointillist.checkpoint import faces_digest, save_checkpoint
+from avatarbench.heads.rig import faces_digest
+from avatarbench.methods.pointillist.checkpoint import save_checkpoint
 from avatarbench.methods.pointillist.conditioning import binding_rig
 from avatarbench.methods.pointillist.config import Config, Generate, ImageTokens, PointTokens, Transformer, Window
 from avatarbench.methods.pointillist.decoder.checkpoint import save_decoder

@@ -8,7 +8,6 @@ that our weights were trained on. ``python -m avatarbench.heads.decimate`` write
 from __future__ import annotations
 
 import argparse
-import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avatarbench.errors import DataError
-from avatarbench.heads.rig import Rig, RigArrays
+from avatarbench.heads.rig import Rig, RigArrays, faces_digest
 from avatarbench.heads.surface import nearest
 
 AGGRESSION = 5.0
@@ -77,7 +76,7 @@ def shipped(rig: Rig, count: int) -> Decimated | None:
     if not path.exists():
         return None
     with np.load(path, allow_pickle=False) as file:
-        if str(file["rig"]) != _digest(rig):
+        if str(file["rig"]) != faces_digest(rig.faces):
             return None
         faces, corners = (torch.from_numpy(file[name].astype(np.int64)) for name in ("faces", "corners"))
         return Decimated(faces, corners, torch.from_numpy(file["weights"]).to(rig.template))
@@ -106,16 +105,11 @@ def collapse(rig: Rig, count: int) -> Decimated:
 def write(path: Path, rig: Rig, small: Decimated) -> None:
     """What :func:`shipped` reads. Raises OSError."""
     faces, corners = (tensor.numpy().astype(np.int16) for tensor in (small.faces, small.corners))
-    np.savez_compressed(path, rig=_digest(rig), faces=faces, corners=corners, weights=small.weights.numpy())
+    np.savez_compressed(path, rig=faces_digest(rig.faces), faces=faces, corners=corners, weights=small.weights.numpy())
 
 
 def _file(rig: str, count: int) -> Path:
     return Path(__file__).with_name(f"{rig}_{count}.npz")
-
-
-def _digest(rig: Rig) -> str:
-    """Of the full rig's triangles, which the corners index."""
-    return hashlib.sha256(rig.faces.cpu().numpy().astype("<i8").tobytes()).hexdigest()
 
 
 def _used(points: NDArray[np.float32], faces: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:

@@ -6,6 +6,7 @@ facial actions are linear offsets of vertices and of joints.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Self
@@ -204,3 +205,8 @@ def rotation_matrix(vector: Tensor) -> Tensor:
     zero = torch.zeros_like(x)
     skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
     return torch.linalg.matrix_exp(skew)
+
+
+def faces_digest(faces: Tensor) -> str:
+    """sha256 of corners (F, 3), whatever integers they are."""
+    return hashlib.sha256(faces.detach().cpu().long().contiguous().numpy().tobytes()).hexdigest()

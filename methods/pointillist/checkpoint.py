@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor
 
 from avatarbench.errors import DataError
 from avatarbench.methods.pointillist import weights_file
@@ -88,11 +86,6 @@ class Loaded(NamedTuple):
             f"checkpoint was trained with {self.image_tokens[0]} x {self.image_tokens[1]} of "
             f"{str(self.extra.get(ENCODER, 'one that was not recorded'))[:12]}"
         )
-
-
-def faces_digest(faces: Tensor) -> str:
-    """sha256 of corners (F, 3), whatever integers they are."""
-    return hashlib.sha256(faces.detach().cpu().long().contiguous().numpy().tobytes()).hexdigest()
 
 
 def save_checkpoint(

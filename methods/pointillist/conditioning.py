@@ -15,8 +15,8 @@ from avatarbench.datasets.images import read_image
 from avatarbench.errors import DataError, UsageError
 from avatarbench.fitting.config import load_preset
 from avatarbench.heads.decimate import Decimated, decimate
+from avatarbench.heads.rig import faces_digest
 from avatarbench.method import FaceTrack
-from avatarbench.methods.pointillist.checkpoint import faces_digest
 from avatarbench.methods.pointillist.config import Config
 from avatarbench.methods.pointillist.images import LEAST_SIDE, ImageEncoder
 from avatarbench.methods.pointillist.surface import normalised, sample_surface

@@ -22,7 +22,8 @@ from avatarbench.cli import app
 from avatarbench.datasets.openheads import embedded_split
 from avatarbench.errors import AvatarbenchError
 from avatarbench.heads.anny import load_anny
-from avatarbench.methods.pointillist.checkpoint import RIG, faces_digest, load_checkpoint, save_checkpoint
+from avatarbench.heads.rig import faces_digest
+from avatarbench.methods.pointillist.checkpoint import RIG, load_checkpoint, save_checkpoint
 from avatarbench.methods.pointillist.config import Config
 from avatarbench.methods.pointillist.decoder.checkpoint import check_pair, load_decoder
 from avatarbench.methods.pointillist.decoder.trainer import Trainer

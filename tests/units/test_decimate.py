@@ -17,10 +17,10 @@ from avatarbench.gaussians.head import load_head
 from avatarbench.heads import decimate as module
 from avatarbench.heads.anny import AnnyRig, load_anny
 from avatarbench.heads.decimate import Decimated, collapse, decimate, shipped
-from avatarbench.heads.rig import Rig
+from avatarbench.heads.rig import Rig, faces_digest
 from avatarbench.heads.surface import nearest
 from avatarbench.methods.pointillist import checkpoint
-from avatarbench.methods.pointillist.checkpoint import faces_digest, load_checkpoint
+from avatarbench.methods.pointillist.checkpoint import load_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,9 @@ from typer.testing import CliRunner
 
 from avatarbench.cli import app
 from avatarbench.errors import DataError, UsageError
+from avatarbench.heads.rig import faces_digest
 from avatarbench.methods.pointillist import checkpoint, images
-from avatarbench.methods.pointillist.checkpoint import ENCODER, MARKS, RIG, Loaded, faces_digest
+from avatarbench.methods.pointillist.checkpoint import ENCODER, MARKS, RIG, Loaded
 from avatarbench.methods.pointillist.conditioning import mesh_condition
 from avatarbench.methods.pointillist.config import Config
 from avatarbench.methods.pointillist.decoder import clouds_build

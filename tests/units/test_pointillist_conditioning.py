@@ -17,10 +17,10 @@ from torch.nn.functional import conv2d, max_pool2d
 
 from avatarbench import assets
 from avatarbench.errors import AssetError, DataError, UsageError
+from avatarbench.heads.rig import faces_digest
 from avatarbench.method import FaceTrack
 from avatarbench.methods.pointillist import conditioning
 from avatarbench.methods.pointillist.build_portraits import track
-from avatarbench.methods.pointillist.checkpoint import faces_digest
 from avatarbench.methods.pointillist.conditioning import (
     FACE_CENTRE,
     FACE_SHARE,

@@ -16,7 +16,8 @@ from accelerate import Accelerator
 from torch import nn
 
 from avatarbench.errors import DataError, UsageError
-from avatarbench.methods.pointillist.checkpoint import faces_digest, load_checkpoint
+from avatarbench.heads.rig import faces_digest
+from avatarbench.methods.pointillist.checkpoint import load_checkpoint
 from avatarbench.methods.pointillist.config import Config, Train
 from avatarbench.methods.pointillist.training import curves, run, state
 from avatarbench.methods.pointillist.training.curves import read_log

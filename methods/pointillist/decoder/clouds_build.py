@@ -16,9 +16,10 @@ from torch import Tensor
 from avatarbench.errors import DataError, UsageError
 from avatarbench.files import leftovers, writing
 from avatarbench.fitting.sources import sha256
+from avatarbench.heads.rig import faces_digest
 from avatarbench.methods.pointillist.build_person import write_json
 from avatarbench.methods.pointillist.build_request import alone
-from avatarbench.methods.pointillist.checkpoint import Loaded, faces_digest
+from avatarbench.methods.pointillist.checkpoint import Loaded
 from avatarbench.methods.pointillist.conditioning import mesh_condition
 from avatarbench.methods.pointillist.config import Generate
 from avatarbench.methods.pointillist.decoder.clouds import FORMAT, MANIFEST, SETTINGS, STAGE_ONE, as_now

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from avatarbench.errors import DataError
-from avatarbench.methods.pointillist.checkpoint import faces_digest
+from avatarbench.heads.rig import faces_digest
 from avatarbench.methods.pointillist.decoder.batches import Batches
 from avatarbench.methods.pointillist.decoder.clouds import Clouds, as_now
 from avatarbench.methods.pointillist.decoder.config import DecoderConfig

@@ -11,7 +11,8 @@ from typing import Any
 from accelerate import Accelerator
 
 from avatarbench.files import writing
-from avatarbench.methods.pointillist.checkpoint import COUNTS, ENCODER, MARKS, RIG, faces_digest, save_checkpoint
+from avatarbench.heads.rig import faces_digest
+from avatarbench.methods.pointillist.checkpoint import COUNTS, ENCODER, MARKS, RIG, save_checkpoint
 from avatarbench.methods.pointillist.config import Config
 from avatarbench.methods.pointillist.training.batches import Encoder, check_set
 from avatarbench.methods.pointillist.training.evaluation import Evaluation, Marked
