@@ -19,6 +19,8 @@ HERE = Path(__file__).parent
 class Interpreter:
     """A Python of this machine as it is, ours unless another is named: nothing is built and nothing is kept out."""
 
+    process: type[subprocess.Popen[bytes]] = subprocess.Popen
+
     def __init__(self, python: str = sys.executable) -> None:
         self.python = python
         self.pids: list[int] = []
@@ -27,7 +29,7 @@ class Interpreter:
         self, argv: Sequence[str], *, job: Path, read_only: Sequence[Path], variables: Mapping[str, str], network: bool
     ) -> subprocess.Popen[bytes]:
         with (job / "stderr.log").open("wb") as stderr:
-            process = subprocess.Popen(
+            process = self.process(
                 [self.python, *argv[1:]],
                 cwd=job,
                 stdin=subprocess.PIPE,
