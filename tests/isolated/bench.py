@@ -40,7 +40,8 @@ class Bench:
     """A method that goes wrong as told, open at a site, and closed in the end."""
 
     def __init__(self, told: Told) -> None:
-        self.told, self.methods = told, []  # type: ignore[var-annotated]
+        self.told = told
+        self.methods: list[Faulty] = []
 
     def method(self, interpreter: Interpreter | None = None, timeout: float = 20.0, **options: Any) -> Faulty:
         method = Faulty(interpreter, **options)
